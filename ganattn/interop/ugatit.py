@@ -1,0 +1,130 @@
+"""Names of the authors' PyTorch U-GAT-IT (znxlwm/UGATIT-pytorch)."""
+
+import re
+from collections.abc import Collection, Mapping
+
+from ganattn.errors import ForeignFileError
+from ganattn.interop.names import (
+    CHANNEL,
+    CONV,
+    DENSE,
+    POINTWISE,
+    SAME,
+    Layout,
+    Row,
+    kernel_vector,
+)
+
+NETWORKS = {
+    "genA2B": "generator_a2b",
+    "genB2A": "generator_b2a",
+    "disGA": "discriminator_global_a",
+    "disGB": "discriminator_global_b",
+    "disLA": "discriminator_local_a",
+    "disLB": "discriminator_local_b",
+}
+
+
+# Their full model flattens (channels, height, width), ours (height, width, channels); the layer has
+# as many outputs as channels, and the light model's is the case of one pixel.
+_FLATTENED = Layout(
+    lambda x: x.reshape(len(x), len(x), -1).transpose(2, 1, 0).reshape(-1, len(x)),
+    lambda x: x.reshape(-1, x.shape[1], x.shape[1]).transpose(2, 1, 0).reshape(x.shape[1], -1),
+)
+
+
+def rows(network: str, keys: Collection[str]) -> list[Row]:
+    """The table of one network, as deep as `keys` (theirs, or our paths) say.
+
+    Raises ForeignFileError for a generator from before the authors added ReLUs between the layers
+    that make gamma and beta: it has the same weights but is another function.
+    """
+    if "FC.1.weight" in keys:
+        raise ForeignFileError(
+            f"network {network!r} has the key FC.1.weight, so it predates the authors' change of "
+            "2019-08-07 and computes another function: use a checkpoint of newer code"
+        )
+    return _generator(keys) if network.startswith("gen") else _discriminator(keys)
+
+
+def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
+    """The fields of config.method that the arrays' shapes determine."""
+    values: dict[str, object] = {}
+    for name, arrays in networks.items():
+        plain = {key.removeprefix("module."): value for key, value in arrays.items()}
+        if name.startswith("gen"):
+            first, flat = plain["DownBlock.1.weight"], plain["FC.0.weight"]
+            values["width"] = int(first.shape[0])
+            values["num_residual_blocks"] = _count(r"DownBlock\.\d+\.conv_block\.1\.weight", plain)
+            values["light"] = flat.shape[0] == flat.shape[1]
+            if not values["light"]:
+                values["image_size"] = 4 * round((flat.shape[1] // flat.shape[0]) ** 0.5)
+    return values
+
+
+def _generator(keys: Collection[str]) -> list[Row]:
+    blocks = _count(r"(UpBlock1_\d+\.conv1\.weight|params/decode\d+/conv1/kernel)", keys)
+    table = [
+        Row("gap_fc.weight", "params/attention/average/kernel", DENSE),
+        Row("gmp_fc.weight", "params/attention/maximum/kernel", DENSE),
+        Row("conv1x1.weight", "params/attention/kernel", POINTWISE),
+        Row("conv1x1.bias", "params/attention/bias", SAME),
+        Row("gamma.weight", "params/gamma/kernel", DENSE),
+        Row("beta.weight", "params/beta/kernel", DENSE),
+    ]
+    for i in range(1, blocks + 1):
+        for j in (1, 2):
+            theirs, ours = f"UpBlock1_{i}", f"decode{i}"
+            table.append(Row(f"{theirs}.conv{j}.weight", f"params/{ours}/conv{j}/kernel", CONV))
+            table.append(Row(f"{theirs}.norm{j}.rho", f"rho/{ours}/norm{j}/rho", CHANNEL))
+    table += [
+        Row("DownBlock.1.weight", "params/stem/kernel", CONV),
+        Row("DownBlock.5.weight", "params/down1/kernel", CONV),
+        Row("DownBlock.9.weight", "params/down2/kernel", CONV),
+    ]
+    for i in range(blocks):
+        theirs, ours = f"DownBlock.{12 + i}.conv_block", f"params/encode{i + 1}"
+        table.append(Row(f"{theirs}.1.weight", f"{ours}/conv1/kernel", CONV))
+        table.append(Row(f"{theirs}.5.weight", f"{ours}/conv2/kernel", CONV))
+    table += [
+        Row("FC.0.weight", "params/mlp1/kernel", _FLATTENED),
+        Row("FC.2.weight", "params/mlp2/kernel", DENSE),
+    ]
+    for i, index in ((1, 2), (2, 7)):
+        norm = f"UpBlock2.{index + 1}"
+        table += [
+            Row(f"UpBlock2.{index}.weight", f"params/up{i}/kernel", CONV),
+            Row(f"{norm}.rho", f"rho/up{i}_norm/rho", CHANNEL),
+            Row(f"{norm}.gamma", f"params/up{i}_norm/gamma", CHANNEL),
+            Row(f"{norm}.beta", f"params/up{i}_norm/beta", CHANNEL),
+        ]
+    table.append(Row("UpBlock2.11.weight", "params/output/kernel", CONV))
+    return table
+
+
+def _discriminator(keys: Collection[str]) -> list[Row]:
+    convs = _count(r"(model\.\d+\.weight_orig|params/conv\d+/kernel)", keys)
+    table = [
+        *_spectral("gap_fc", "attention/average", DENSE, SAME),
+        *_spectral("gmp_fc", "attention/maximum", DENSE, SAME),
+        Row("conv1x1.weight", "params/attention/kernel", POINTWISE),
+        Row("conv1x1.bias", "params/attention/bias", SAME),
+        *_spectral("conv", "classifier", CONV, kernel_vector(4)),
+    ]
+    for i in range(convs):
+        theirs, ours = f"model.{1 + 3 * i}", f"conv{i + 1}"
+        table.append(Row(f"{theirs}.bias", f"params/{ours}/bias", SAME))
+        table += _spectral(theirs, ours, CONV, kernel_vector(4))
+    return table
+
+
+def _spectral(theirs: str, ours: str, kernel: Layout, vector: Layout) -> list[Row]:
+    return [
+        Row(f"{theirs}.weight_orig", f"params/{ours}/kernel", kernel),
+        Row(f"{theirs}.weight_u", f"spectral/{ours}/u", SAME),
+        Row(f"{theirs}.weight_v", f"spectral/{ours}/v", vector),
+    ]
+
+
+def _count(pattern: str, keys: Collection[str]) -> int:
+    return sum(re.fullmatch(f"(module\\.)?{pattern}", key) is not None for key in keys)

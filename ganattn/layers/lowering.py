@@ -1,0 +1,29 @@
+"""The one place that chooses how an operation is computed on which platform.
+
+XLA's CPU convolutions crawl on small deep maps, where a matrix product over patches is many times
+faster; on GPU and TPU `lax.conv_general_dilated` is the fast path and stays untouched. All choices
+give the same numbers up to rounding.
+"""
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+
+import jax
+
+_target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", default=None)
+
+
+@contextlib.contextmanager
+def lowering_for(platform: str) -> Iterator[None]:
+    """Traces what is inside for `platform` ("cpu", "gpu", "tpu") instead of the default backend."""
+    token = _target.set(platform)
+    try:
+        yield
+    finally:
+        _target.reset(token)
+
+
+def on_cpu() -> bool:
+    """True while tracing for a CPU."""
+    return (_target.get() or jax.default_backend()) == "cpu"

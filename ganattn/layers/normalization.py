@@ -1,0 +1,141 @@
+"""Normalisation of feature maps (n, h, w, c): instance, layer, and their learned mixture."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array, lax
+
+EPSILON = 1e-5
+
+
+def mix_instance_and_layer(
+    features: Array, rho: Array | float, gamma: Array, beta: Array, unbiased: bool
+) -> Array:
+    """gamma * (rho * instance-normalised + (1 - rho) * layer-normalised) + beta.
+
+    features (n, h, w, c); rho (c,) or a number: 1 is instance, 0 layer normalisation; gamma, beta
+    broadcast against (n, 1, 1, c). unbiased: variances divide by the count minus one.
+    Layer statistics follow exactly from the instance ones, and both normalisations are affine per
+    channel, so the map is read for two reductions and written once.
+    Source: U-GAT-IT eq. 1; the authors' PyTorch code has unbiased, their TensorFlow code biased
+    variance.
+    """
+    dtype = features.dtype
+    x = features.astype(jnp.promote_types(dtype, jnp.float32))
+    pixels, channels = x.shape[1] * x.shape[2], x.shape[3]
+    mean = x.mean((1, 2), keepdims=True)
+    deviations = jnp.square(x - mean).sum((1, 2), keepdims=True)
+    layer_mean = mean.mean(3, keepdims=True)
+    layer_deviations = deviations.sum(3, keepdims=True) + pixels * jnp.square(
+        mean - layer_mean
+    ).sum(3, keepdims=True)
+    instance = lax.rsqrt(deviations / (pixels - unbiased) + EPSILON)
+    layer = lax.rsqrt(layer_deviations / (pixels * channels - unbiased) + EPSILON)
+    rho = jnp.broadcast_to(jnp.asarray(rho, x.dtype), (1, 1, 1, channels))
+    scale = gamma * (rho * instance + (1 - rho) * layer)
+    shift = gamma * (1 - rho) * layer * (mean - layer_mean) + beta
+    return ((x - mean) * scale + shift).astype(dtype)
+
+
+def instance_norm(features: Array) -> Array:
+    """Instance normalisation without parameters, biased variance."""
+    dtype = features.dtype
+    x = features.astype(jnp.promote_types(dtype, jnp.float32))
+    mean = x.mean((1, 2), keepdims=True)
+    variance = jnp.square(x - mean).mean((1, 2), keepdims=True)
+    return ((x - mean) * lax.rsqrt(variance + EPSILON)).astype(dtype)
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalisation with biased variance; `affine` learns a scale and shift a channel."""
+
+    affine: bool = False
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        if not self.affine:
+            return instance_norm(features)
+        gamma, beta = _affine(self, features)
+        return mix_instance_and_layer(features, 1.0, gamma, beta, unbiased=False)
+
+
+class AdaLIN(nn.Module):
+    """Adaptive layer-instance normalisation: scale and shift come from outside.
+
+    `rho` (c,) lives in its own collection; `rho_offset` is subtracted and the result clipped to
+    [0, 1] before use (the TensorFlow code's "smoothing"). Source: U-GAT-IT eq. 1.
+    """
+
+    rho_init: float = 0.9
+    rho_offset: float = 0.0
+    unbiased: bool = True
+
+    @nn.compact
+    def __call__(self, features: Array, gamma: Array, beta: Array) -> Array:
+        """features (n, h, w, c); gamma, beta (n, c)."""
+        rho = _rho(self, features.shape[-1], self.rho_init)
+        if self.rho_offset:
+            rho = jnp.clip(rho - self.rho_offset, 0.0, 1.0)
+        gamma, beta = gamma[:, None, None], beta[:, None, None]
+        return mix_instance_and_layer(features, rho, gamma, beta, self.unbiased)
+
+
+class LIN(nn.Module):
+    """Layer-instance normalisation with a learned scale and shift a channel.
+
+    The authors call it ILN (PyTorch) and layer_instance_norm (TensorFlow). rho starts at 0.
+    """
+
+    rho_init: float = 0.0
+    unbiased: bool = True
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        rho = _rho(self, features.shape[-1], self.rho_init)
+        gamma, beta = _affine(self, features)
+        return mix_instance_and_layer(features, rho, gamma, beta, self.unbiased)
+
+
+class AdaIN(nn.Module):
+    """Adaptive instance normalisation (Huang and Belongie 2017): AdaLIN whose rho is 1."""
+
+    unbiased: bool = True
+
+    def __call__(self, features: Array, gamma: Array, beta: Array) -> Array:
+        """features (n, h, w, c); gamma, beta (n, c)."""
+        gamma, beta = gamma[:, None, None], beta[:, None, None]
+        return mix_instance_and_layer(features, 1.0, gamma, beta, self.unbiased)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over height, width and channels with a learned scale and shift."""
+
+    unbiased: bool = True
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        gamma, beta = _affine(self, features)
+        return mix_instance_and_layer(features, 0.0, gamma, beta, self.unbiased)
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation (Wu and He 2018) with 32 groups, or one a channel where c < 32."""
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        norm = nn.GroupNorm(
+            num_groups=min(32, features.shape[-1]), epsilon=EPSILON, use_fast_variance=False
+        )
+        return norm(features).astype(features.dtype)
+
+
+def _rho(module: nn.Module, channels: int, value: float) -> Array:
+    return module.variable("rho", "rho", lambda: jnp.full((channels,), value, jnp.float32)).value
+
+
+def _affine(module: nn.Module, features: Array) -> tuple[Any, Any]:
+    shape = features.shape[-1:]
+    gamma = module.param("gamma", nn.initializers.ones, shape)
+    beta = module.param("beta", nn.initializers.zeros, shape)
+    return gamma[None, None, None], beta[None, None, None]

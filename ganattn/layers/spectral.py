@@ -1,0 +1,121 @@
+"""Spectral normalisation as explicit state.
+
+The `spectral` collection holds, for each normalised weight, the power-iteration vectors u (out,) and
+v (in,). A training application runs one iteration, an evaluation uses the stored vectors as they
+are (like `torch.nn.utils.spectral_norm`; Flax's own runs one more). The layer's output is divided
+by sigma, which spares a rewritten copy of the weight.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax.linen.dtypes import promote_dtype
+from jax import Array
+
+from ganattn.layers.convolution import (
+    Initializer,
+    Padding,
+    conv_parameters,
+    convolve,
+    pad,
+    torch_uniform,
+)
+
+EPSILON = 1e-12
+
+
+def spectral_norms(module: nn.Module, kernel: Array, passes: int, update_stats: bool) -> Array:
+    """The largest singular value's estimates (passes,) for consecutive applications of `kernel`.
+
+    kernel (..., out) is seen as a matrix (in, out). With `update_stats` each pass runs one power
+    iteration and the vectors are stored; without, all passes use the stored ones.
+    Gradients flow through the kernel alone. Source: Miyato et al. 2018, algorithm 1.
+    """
+    matrix = kernel.reshape(-1, kernel.shape[-1])
+    size_in, size_out = matrix.shape
+    u = module.variable("spectral", "u", _random_unit, module, size_out)
+    v = module.variable("spectral", "v", _random_unit, module, size_in)
+    fixed = jax.lax.stop_gradient(matrix)
+    if not update_stats or module.is_initializing():
+        value = jnp.dot(v.value, jnp.dot(fixed, u.value))
+        return jnp.repeat(_with_gradient(matrix, value, u.value, v.value)[None], passes)
+    estimates = []
+    for _ in range(passes):
+        v.value = _unit(jnp.dot(fixed, u.value))
+        image = jnp.dot(v.value, fixed)
+        u.value = _unit(image)
+        value = jnp.dot(u.value, image)
+        estimates.append(_with_gradient(matrix, value, u.value, v.value))
+    return jnp.stack(estimates)
+
+
+def divide_passes(outputs: Array, norms: Array) -> Array:
+    """Divides the p-th of equal groups along the first axis by norms[p]."""
+    grouped = outputs.astype(norms.dtype).reshape(norms.shape[0], -1) / norms[:, None]
+    return grouped.reshape(outputs.shape).astype(outputs.dtype)
+
+
+class SpectralConv(nn.Module):
+    """Padding, spectrally normalised convolution and bias.
+
+    The input may hold several passes (a batch of real and a batch of fake pictures, say) one after
+    the other: each gets a power iteration of its own, as if they were applied in turn.
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 1
+    padding: Padding = 0
+    pad_mode: str = "reflect"
+    use_bias: bool = True
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images: Array, passes: int = 1, update_stats: bool = False) -> Array:
+        """images (passes * n, h, w, c)."""
+        shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
+        kernel, bias = conv_parameters(self, shape)
+        norms = spectral_norms(self, kernel, passes, update_stats)
+        images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
+        output = convolve(pad(images, self.padding, self.pad_mode), kernel, self.stride)
+        output = divide_passes(output, norms)
+        return output if bias is None else output + bias[None, None, None]
+
+
+def _random_unit(module: nn.Module, size: int) -> Array:
+    return _unit(jax.random.normal(module.make_rng("params"), (size,)))
+
+
+def _unit(vector: Array) -> Array:
+    return vector / jnp.maximum(jnp.linalg.norm(vector), EPSILON)
+
+
+@jax.custom_vjp
+def _with_gradient(matrix: Array, value: Array, u: Array, v: Array) -> Array:
+    """`value`, whose derivative by the matrix is the outer product of v and u.
+
+    The value is known from the power iteration; without this the backward pass would read the
+    matrix again.
+    """
+    del matrix, u, v
+    return value
+
+
+def _forward(matrix, value, u, v):
+    return value, (u, v)
+
+
+def _backward(residuals, gradient):
+    u, v = residuals
+    return (
+        gradient * v[:, None] * u[None, :],
+        jnp.zeros_like(gradient),
+        *map(jnp.zeros_like, (u, v)),
+    )
+
+
+_with_gradient.defvjp(_forward, _backward)

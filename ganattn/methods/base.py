@@ -1,0 +1,119 @@
+"""What the loop, the command line and the notebook may ask of a method."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Self
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from ml_collections import ConfigDict
+
+from ganattn.parallel import mean_over
+from ganattn.state import TrainState, Tree, Variables, merge_networks, split_networks
+
+
+class Translation(NamedTuple):
+    """Pictures made from pictures.
+
+    images: (n, h, w, c) in about [-1, 1]. attention: (n, h', w', 1), unscaled, larger where the
+    network looks. cam_logits: (n, 2) source-domain logits from average and maximum pooling, or None.
+    """
+
+    images: Array
+    attention: Array | None = None
+    cam_logits: Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Method(abc.ABC):
+    """One paper: its networks, objective and update order, as pure functions of a TrainState.
+
+    networks: network name -> Linen module. groups: optimiser group -> names of the networks it
+    updates, optimizers: group -> optax chain over {network: trained collections}.
+    axis_name: None on one device; the mapped axis inside `parallel.map_step`, over which gradients,
+    carried collections and metrics are averaged.
+    """
+
+    networks: Mapping[str, nn.Module]
+    groups: Mapping[str, tuple[str, ...]]
+    optimizers: Mapping[str, optax.GradientTransformation]
+    axis_name: str | None = None
+
+    directions: ClassVar[tuple[str, ...]] = ("a2b", "b2a")
+
+    @classmethod
+    @abc.abstractmethod
+    def from_config(cls, config: ConfigDict) -> Self:
+        """Builds the method; raises ConfigError for values outside their range."""
+
+    @abc.abstractmethod
+    def network_input(self, name: str) -> jax.ShapeDtypeStruct:
+        """Shape of an input (batch 1) from which network `name` can be initialised."""
+
+    @abc.abstractmethod
+    def train_step(
+        self, state: TrainState, batch: Mapping[str, Array]
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """One update of every group: pure; metrics are scalars named "group/term"."""
+
+    @abc.abstractmethod
+    def translate(
+        self, variables: Mapping[str, Variables], images: Array, direction: str = "a2b"
+    ) -> Translation:
+        """Translates (n, h, w, 3) pictures in [-1, 1]; changes no state."""
+
+    @abc.abstractmethod
+    def pictures(
+        self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
+    ) -> dict[str, dict[str, Array]]:
+        """What the loop should draw: grid name -> column name -> (n, h, w, 3) or heat maps."""
+
+    def create_state(
+        self, rng: Array, variables: Mapping[str, Variables] | None = None
+    ) -> TrainState:
+        """Fresh state, or one around given variables; networks not given are initialised.
+
+        rng: typed key or the raw uint32 of one. Leaves are copied, never shared with the caller.
+        """
+        if not jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
+            rng = jax.random.wrap_key_data(rng)
+        given = variables or {}
+        whole = {
+            name: jax.tree.map(lambda x: jnp.array(x, copy=True), dict(given[name]))
+            if name in given
+            else self.init_network(name, jax.random.fold_in(rng, index))
+            for index, name in enumerate(sorted(self.networks))
+        }
+        opt_state = {
+            group: self.optimizers[group].init(split_networks(whole, names)[0])
+            for group, names in self.groups.items()
+        }
+        return TrainState(jnp.zeros((), jnp.int32), rng, whole, opt_state, self.create_memory())
+
+    def init_network(self, name: str, rng: Array) -> Variables:
+        """Variables of one network, drawn by the initialisers of its layers."""
+        spec = self.network_input(name)
+        return self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype))
+
+    def create_memory(self) -> Tree:
+        """What the method remembers between steps, empty at the start."""
+        return {}
+
+    def update(
+        self, state: TrainState, group: str, gradients: Tree, carried: Tree
+    ) -> tuple[TrainState, Any]:
+        """Averages over devices, applies one optimiser group, stores the carried collections."""
+        trained, _ = split_networks(state.variables, self.groups[group])
+        gradients, carried = mean_over((gradients, carried), self.axis_name)
+        updates, opt_state = self.optimizers[group].update(
+            gradients, state.opt_state[group], trained
+        )
+        new = merge_networks(optax.apply_updates(trained, updates), carried)
+        return state.replace(
+            variables={**state.variables, **new},
+            opt_state={**state.opt_state, group: opt_state},
+        )
