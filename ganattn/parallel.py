@@ -4,6 +4,7 @@ A step is written for one device with an `axis_name`; `map_step` runs it on all 
 keeps its true shapes on every device (it is never stacked), the batch is split along its first axis.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -48,12 +49,27 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class MappedStep:
+    """A jitted step over a mesh, called with the state and this process's share of the batch."""
+
+    function: Callable[..., tuple[Tree, Tree]]
+    place: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
+
+    def __call__(self, state: Tree, batch: Mapping[str, np.ndarray]) -> tuple[Tree, Tree]:
+        """The new state, in the old one's buffers, and the metrics."""
+        return self.function(state, self.place(batch))
+
+    def compile(self, state: Tree, batch: Mapping[str, np.ndarray]) -> jax.stages.Compiled:
+        """The executable for these shapes, to be called with the state and a placed batch."""
+        return self.function.lower(state, self.place(batch)).compile()  # type: ignore[attr-defined]
+
+
 def map_step(
     step: Callable[[Tree, Tree], tuple[Tree, Tree]], mesh: Mesh, backend: str = "auto"
-) -> Callable[[Tree, Mapping[str, np.ndarray]], tuple[Tree, Tree]]:
+) -> MappedStep:
     """Maps a per-device `step(state, batch)` over the mesh; the state is donated.
 
-    The result takes the state and this process's share of the global batch as host arrays.
     "pmap" maps with unstacked state; "shard_map" checks at trace time that what the step returns
     as replicated is so (a forgotten mean becomes an error). "auto" is pmap in one process and
     shard_map in several, where pmap pays for rewrapping every leaf at each call.
@@ -62,41 +78,39 @@ def map_step(
         raise ConfigError(f"config.parallel is {backend!r}: use one of {', '.join(BACKENDS)}")
     if backend == "auto":
         backend = "pmap" if jax.process_count() == 1 else "shard_map"
-    if backend == "pmap":
-        return _pmap(step, mesh)
-    mapped = jax.jit(
-        jax.shard_map(
-            step,
-            mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(AXIS)),
-            out_specs=(PartitionSpec(), PartitionSpec()),
-            check_vma=True,
-        ),
-        donate_argnums=0,
-    )
-    sharding = NamedSharding(mesh, PartitionSpec(AXIS))
-    return lambda state, batch: mapped(
-        state,
-        {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()},
-    )
+    return _pmap(step, mesh) if backend == "pmap" else _shard_map(step, mesh)
 
 
 def _pmap(step, mesh):
-    local = [d for d in mesh.devices.flat if d.process_index == jax.process_index()]
-    mapped = jax.pmap(
+    devices = list(mesh.devices.flat)
+    local = sum(device.process_index == jax.process_index() for device in devices)
+    function = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=(None, None),
         donate_argnums=0,
-        devices=list(mesh.devices.flat),
+        devices=devices,
     )
 
-    def run(state, batch):
-        stacked = {k: v.reshape(len(local), -1, *v.shape[1:]) for k, v in batch.items()}
-        return mapped(state, stacked)
+    def place(batch):
+        return {name: x.reshape(local, -1, *x.shape[1:]) for name, x in batch.items()}
 
-    return run
+    return MappedStep(function, place)
+
+
+def _shard_map(step, mesh):
+    whole, split = PartitionSpec(), PartitionSpec(AXIS)
+    mapped = jax.shard_map(
+        step, mesh=mesh, in_specs=(whole, split), out_specs=(whole, whole), check_vma=True
+    )
+    sharding = NamedSharding(mesh, split)
+
+    def place(batch):
+        put = jax.make_array_from_process_local_data
+        return {name: put(sharding, x) for name, x in batch.items()}
+
+    return MappedStep(jax.jit(mapped, donate_argnums=0), place)
 
 
 def vary(tree: Tree, axis_name: str | None) -> Tree:

@@ -50,8 +50,8 @@ class ClassActivationAttention(nn.Module):
         maximum_logit, maximum_row = maximum(features.max((1, 2)), passes, update_stats)
         kernel_init = self.kernel_init or torch_uniform((0,))
         bias_init = self.bias_init or bounded_uniform(2 * channels)
-        kernel = self.param("kernel", kernel_init, (2 * channels, channels))
-        bias = self.param("bias", bias_init, (channels,))
+        kernel = self.param("kernel", kernel_init, (2 * channels, channels), jnp.float32)
+        bias = self.param("bias", bias_init, (channels,), jnp.float32)
         folded = average_row[:, None] * kernel[:channels] + maximum_row[:, None] * kernel[channels:]
         features, folded, bias = promote_dtype(features, folded, bias, dtype=self.dtype)
         mixed = nn.leaky_relu(features @ folded + bias[None, None, None], self.negative_slope)
@@ -74,7 +74,7 @@ class _Classifier(nn.Module):
     def __call__(self, pooled: Array, passes: int, update_stats: bool) -> tuple[Array, Array]:
         channels = pooled.shape[-1]
         kernel_init = self.kernel_init or torch_uniform((0,))
-        kernel = self.param("kernel", kernel_init, (channels, 1))
+        kernel = self.param("kernel", kernel_init, (channels, 1), jnp.float32)
         row = kernel[:, 0]
         logit = pooled.astype(kernel.dtype) @ kernel
         if self.spectral:
@@ -83,6 +83,7 @@ class _Classifier(nn.Module):
             # With one output the estimate is exact after one iteration, so every pass has this row.
             row = row / norms[-1] if self.biased else row
         if self.biased:
-            bias = self.param("bias", self.bias_init or bounded_uniform(channels), (1,))
+            bias_init = self.bias_init or bounded_uniform(channels)
+            bias = self.param("bias", bias_init, (1,), jnp.float32)
             logit, row = logit + bias[None], row + bias
         return logit, row

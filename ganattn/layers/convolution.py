@@ -127,8 +127,8 @@ def _merge_taps(kernel: Array, axis: int) -> tuple[Array, Array]:
 
 def conv_parameters(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, Array | None]:
     """Declares "kernel" and, if the module uses one, "bias", with PyTorch's defaults."""
-    kernel = module.param("kernel", module.kernel_init or torch_uniform(), shape)
+    kernel = module.param("kernel", module.kernel_init or torch_uniform(), shape, jnp.float32)
     if not module.use_bias:
         return kernel, None
     bias_init = module.bias_init or bounded_uniform(shape[0] * shape[1] * shape[2])
-    return kernel, module.param("bias", bias_init, shape[-1:])
+    return kernel, module.param("bias", bias_init, shape[-1:], jnp.float32)

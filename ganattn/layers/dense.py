@@ -1,10 +1,8 @@
 """Dense layers."""
 
-from typing import Any
-
 import flax.linen as nn
 import jax
-from flax.linen.dtypes import promote_dtype
+import jax.numpy as jnp
 from jax import Array
 
 from ganattn.layers.convolution import Initializer, bounded_uniform, torch_uniform
@@ -14,24 +12,25 @@ SMALL_BATCH = 8
 
 
 class Dense(nn.Module):
-    """x @ kernel + bias for x (n, features_in), with PyTorch's default initialisation."""
+    """x @ kernel + bias for x (n, features_in), in the kernel's precision.
+
+    Initialised as PyTorch does by default.
+    """
 
     features: int
     use_bias: bool = False
     kernel_init: Initializer | None = None
     bias_init: Initializer | None = None
-    dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel = self.param(
-            "kernel", self.kernel_init or torch_uniform((0,)), (x.shape[-1], self.features)
-        )
+        kernel_init = self.kernel_init or torch_uniform((0,))
+        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
         bias = None
         if self.use_bias:
             bias_init = self.bias_init or bounded_uniform(x.shape[-1])
-            bias = self.param("bias", bias_init, (self.features,))
-        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+            bias = self.param("bias", bias_init, (self.features,), jnp.float32)
+        x = x.astype(kernel.dtype)
         output = _matmul_rank_n(x, kernel) if on_cpu() and len(x) <= SMALL_BATCH else x @ kernel
         return output if bias is None else output + bias[None]
 

@@ -9,6 +9,11 @@ from jax import Array, lax
 EPSILON = 1e-5
 
 
+def statistics_dtype(dtype: Any) -> Any:
+    """float32 for half-precision features, else the features' own precision."""
+    return jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype
+
+
 def mix_instance_and_layer(
     features: Array, rho: Array | float, gamma: Array, beta: Array, unbiased: bool
 ) -> Array:
@@ -22,7 +27,7 @@ def mix_instance_and_layer(
     variance.
     """
     dtype = features.dtype
-    x = features.astype(jnp.promote_types(dtype, jnp.float32))
+    x = features.astype(statistics_dtype(dtype))
     pixels, channels = x.shape[1] * x.shape[2], x.shape[3]
     mean = x.mean((1, 2), keepdims=True)
     deviations = jnp.square(x - mean).sum((1, 2), keepdims=True)
@@ -41,7 +46,7 @@ def mix_instance_and_layer(
 def instance_norm(features: Array) -> Array:
     """Instance normalisation without parameters, biased variance."""
     dtype = features.dtype
-    x = features.astype(jnp.promote_types(dtype, jnp.float32))
+    x = features.astype(statistics_dtype(dtype))
     mean = x.mean((1, 2), keepdims=True)
     variance = jnp.square(x - mean).mean((1, 2), keepdims=True)
     return ((x - mean) * lax.rsqrt(variance + EPSILON)).astype(dtype)
@@ -136,6 +141,6 @@ def _rho(module: nn.Module, channels: int, value: float) -> Array:
 
 def _affine(module: nn.Module, features: Array) -> tuple[Any, Any]:
     shape = features.shape[-1:]
-    gamma = module.param("gamma", nn.initializers.ones, shape)
-    beta = module.param("beta", nn.initializers.zeros, shape)
+    gamma = module.param("gamma", nn.initializers.ones, shape, jnp.float32)
+    beta = module.param("beta", nn.initializers.zeros, shape, jnp.float32)
     return gamma[None, None, None], beta[None, None, None]

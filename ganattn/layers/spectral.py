@@ -35,8 +35,8 @@ def spectral_norms(module: nn.Module, kernel: Array, passes: int, update_stats: 
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     size_in, size_out = matrix.shape
-    u = module.variable("spectral", "u", _random_unit, module, size_out)
-    v = module.variable("spectral", "v", _random_unit, module, size_in)
+    u = module.variable("spectral", "u", _random_unit, module, size_out, kernel.dtype)
+    v = module.variable("spectral", "v", _random_unit, module, size_in, kernel.dtype)
     fixed = jax.lax.stop_gradient(matrix)
     if not update_stats or module.is_initializing():
         value = jnp.dot(v.value, jnp.dot(fixed, u.value))
@@ -86,8 +86,8 @@ class SpectralConv(nn.Module):
         return output if bias is None else output + bias[None, None, None]
 
 
-def _random_unit(module: nn.Module, size: int) -> Array:
-    return _unit(jax.random.normal(module.make_rng("params"), (size,)))
+def _random_unit(module: nn.Module, size: int, dtype: Any) -> Array:
+    return _unit(jax.random.normal(module.make_rng("params"), (size,), dtype))
 
 
 def _unit(vector: Array) -> Array:

@@ -12,7 +12,7 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
-from ganattn.parallel import mean_over
+from ganattn.parallel import AXIS, mean_over
 from ganattn.state import TrainState, Tree, Variables, merge_networks, split_networks
 
 
@@ -72,20 +72,27 @@ class Method(abc.ABC):
     ) -> dict[str, dict[str, Array]]:
         """What the loop should draw: grid name -> column name -> (n, h, w, 3) or heat maps."""
 
+    def mapped(self) -> Self:
+        """The same method for `parallel.map_step`: it averages over the mapped axis."""
+        return dataclasses.replace(self, axis_name=AXIS)
+
     def create_state(
         self, rng: Array, variables: Mapping[str, Variables] | None = None
     ) -> TrainState:
         """Fresh state, or one around given variables; networks not given are initialised.
 
-        rng: typed key or the raw uint32 of one. Leaves are copied, never shared with the caller.
+        rng: typed key or the raw uint32 of one. Leaves are copied, never shared with the caller;
+        fresh networks take the precision of those given, float32 if there are none.
         """
         if not jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
             rng = jax.random.wrap_key_data(rng)
         given = variables or {}
+        dtypes = [jnp.asarray(leaf).dtype for leaf in jax.tree.leaves(given)]
+        dtype = max(dtypes, key=lambda d: d.itemsize) if dtypes else jnp.float32
         whole = {
             name: jax.tree.map(lambda x: jnp.array(x, copy=True), dict(given[name]))
             if name in given
-            else self.init_network(name, jax.random.fold_in(rng, index))
+            else self._fresh(name, jax.random.fold_in(rng, index), dtype)
             for index, name in enumerate(sorted(self.networks))
         }
         opt_state = {
@@ -94,14 +101,14 @@ class Method(abc.ABC):
         }
         return TrainState(jnp.zeros((), jnp.int32), rng, whole, opt_state, self.create_memory())
 
-    def init_network(self, name: str, rng: Array) -> Variables:
-        """Variables of one network, drawn by the initialisers of its layers."""
-        spec = self.network_input(name)
-        return self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype))
-
     def create_memory(self) -> Tree:
         """What the method remembers between steps, empty at the start."""
         return {}
+
+    def _fresh(self, name: str, rng: Array, dtype: Any) -> Variables:
+        spec = self.network_input(name)
+        variables = self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype))
+        return jax.tree.map(lambda x: x.astype(dtype), variables)
 
     def update(
         self, state: TrainState, group: str, gradients: Tree, carried: Tree
