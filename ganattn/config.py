@@ -5,13 +5,17 @@ passes the variants it knows to `choose`. Every field is written once, with its 
 """
 
 import copy
+import importlib.util
+import os
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeAlias
 
 import ml_collections
 
 from ganattn.errors import ConfigError
 
-Config = ml_collections.ConfigDict
+Config: TypeAlias = ml_collections.ConfigDict
 
 
 def base() -> Config:
@@ -57,3 +61,44 @@ def choose(config: Config, variant: str, known: Mapping[str, Callable[[Config], 
 def to_dict(config: Config) -> dict:
     """A plain copy that JSON can hold."""
     return copy.deepcopy(config.to_dict())
+
+
+def from_dict(values: Mapping) -> Config:
+    """Inverse of `to_dict`, after a detour through JSON too (which turns tuples into lists)."""
+
+    def restored(value):
+        if isinstance(value, Mapping):
+            return {key: restored(entry) for key, entry in value.items()}
+        return tuple(value) if isinstance(value, list) else value
+
+    return Config(restored(values)).lock()
+
+
+def folder() -> Path:
+    """Where the config files lie: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+def find(name: str) -> Path:
+    """The path of a config file, given as a path or by its name alone ("ugatit").
+
+    Raises ConfigError when there is no such file.
+    """
+    for path in (Path(name), folder() / name, folder() / Path(name).name):
+        for candidate in (path, path.with_name(f"{path.name}.py")):
+            if candidate.is_file():
+                return candidate.absolute()
+    known = ", ".join(sorted(path.stem for path in folder().glob("*.py")))
+    raise ConfigError(f"no config file {name}: give a path or one of {known}")
+
+
+def load(path: str | os.PathLike, variant: str = "") -> Config:
+    """Runs `get_config(variant)` of a config file."""
+    spec = importlib.util.spec_from_file_location("config_file", path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} is no Python file: give a config file with get_config")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(variant)

@@ -76,7 +76,7 @@ def project_rho() -> optax.GradientTransformation:
 
 
 class _MomentsState(NamedTuple):
-    count: jax.Array
+    steps: jax.Array
     mu: Tree
     nu: Tree
 
@@ -87,13 +87,13 @@ def _adam_epsilon_hat(beta1: float, beta2: float, epsilon: float = 1e-8):
         return _MomentsState(jnp.zeros((), jnp.int32), zeros, optax.tree.zeros_like(params))
 
     def update(updates, state, params=None):
-        count = state.count + 1
+        steps = state.steps + 1
         mu = jax.tree.map(lambda m, g: beta1 * m + (1 - beta1) * g, state.mu, updates)
         nu = jax.tree.map(lambda v, g: beta2 * v + (1 - beta2) * g * g, state.nu, updates)
-        steps = count.astype(jnp.result_type(float))
-        scale = jnp.sqrt(1 - beta2**steps) / (1 - beta1**steps)
+        power = steps.astype(jnp.result_type(float))
+        scale = jnp.sqrt(1 - beta2**power) / (1 - beta1**power)
         new = jax.tree.map(lambda m, v: scale.astype(m.dtype) * m / (jnp.sqrt(v) + epsilon), mu, nu)
-        return new, _MomentsState(count, mu, nu)
+        return new, _MomentsState(steps, mu, nu)
 
     return optax.GradientTransformation(init, update)
 

@@ -1,7 +1,7 @@
 """Devices: the only file that knows that there is more than one.
 
 A step is written for one device with an `axis_name`; `map_step` runs it on all of them. The state
-keeps its true shapes on every device (it is never stacked), the batch is split along its first axis.
+keeps its true shapes on every device (it is never stacked); the batch is split by examples.
 """
 
 import dataclasses

@@ -1,9 +1,12 @@
 """Valid convolutions as matrix products, for CPUs.
 
-XLA's CPU convolution is slow where a matrix side is small: deep maps of few pixels, and kernels with
-few input or output channels. Each form below is exact; `convolve_on_cpu` picks by shape, by what was
-measured in launch/BENCHMARKS.md. Shapes as in `convolution.convolve`.
+XLA's CPU convolution is slow where a matrix side is small: deep maps of few pixels, and kernels
+with few input or output channels. Each form below is exact; `convolve_on_cpu` picks by shape, by
+what was measured in launch/BENCHMARKS.md. Shapes as in `convolution.convolve`.
 """
+
+import functools
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +59,7 @@ def _by_patches(images: Array, kernel: Array, stride: int) -> Array:
 
 def _by_columns(images: Array, kernel: Array) -> Array:
     """The kernel's rows become channels, a convolution of one row is left."""
-    size, _, channels, features = kernel.shape
+    size, _, _, features = kernel.shape
     height = images.shape[1] - size + 1
     stacked = jnp.concatenate([images[:, y : y + height] for y in range(size)], -1)
     return _convolve(stacked, kernel.transpose(1, 0, 2, 3).reshape(1, size, -1, features))
@@ -70,9 +73,13 @@ def _to_few_channels(images: Array, kernel: Array) -> Array:
     rows, columns = height - size + 1, width - size + 1
     weights = kernel.transpose(2, 1, 0, 3).reshape(channels, -1)
     shares = (images.reshape(-1, channels) @ weights).reshape(count, height, width, size, -1)
-    shares = sum(shares[:, :, x : x + columns, x] for x in range(size))
+    shares = _sum(shares[:, :, x : x + columns, x] for x in range(size))
     shares = shares.reshape(count, height, columns, size, features)
-    return sum(shares[:, y : y + rows, :, y] for y in range(size))
+    return _sum(shares[:, y : y + rows, :, y] for y in range(size))
+
+
+def _sum(arrays: Iterable[Array]) -> Array:
+    return functools.reduce(jnp.add, arrays)
 
 
 def _transposed(gradient: Array, kernel: Array) -> Array:

@@ -1,9 +1,9 @@
 """Spectral normalisation as explicit state.
 
-The `spectral` collection holds, for each normalised weight, the power-iteration vectors u (out,) and
-v (in,). A training application runs one iteration, an evaluation uses the stored vectors as they
-are (like `torch.nn.utils.spectral_norm`; Flax's own runs one more). The layer's output is divided
-by sigma, which spares a rewritten copy of the weight.
+The `spectral` collection holds, for each normalised weight, the power-iteration vectors u (out,)
+and v (in,). A training application runs one iteration, an evaluation uses the stored vectors as
+they are (like `torch.nn.utils.spectral_norm`; Flax's own runs one more). The layer's output is
+divided by sigma, which spares a rewritten copy of the weight.
 """
 
 from typing import Any
@@ -20,7 +20,6 @@ from ganattn.layers.convolution import (
     conv_parameters,
     convolve,
     pad,
-    torch_uniform,
 )
 
 EPSILON = 1e-12

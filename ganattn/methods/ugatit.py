@@ -40,9 +40,9 @@ class UGATIT(Method):
     """Two generators and, for each domain, a global and a local discriminator.
 
     A step updates the discriminators, then the generators against the updated discriminators, as
-    the authors' loop does. Their loop makes the fakes twice; nothing changes in between, so here one
-    forward pass serves both updates. It also holds the identity pictures: translation and identity
-    through one generator are a single batch.
+    the authors' loop does. Their loop makes the fakes twice; nothing changes in between, so here
+    one forward pass serves both updates. It also holds the identity pictures: translation and
+    identity through one generator are a single batch.
     """
 
     weights: Weights = Weights()
@@ -171,7 +171,7 @@ class UGATIT(Method):
         return grids
 
     def _translate_and_keep(self, generators: Tree, real: Mapping[str, Array]) -> Tree:
-        """For each domain as target: the fake, the identity picture and the generator's CAM logits."""
+        """For each domain as target: the fake, the identity picture and the CAM logits."""
         made = {}
         for source, target in (("a", "b"), ("b", "a")):
             name, count = f"generator_{source}2{target}", len(real[source])

@@ -93,7 +93,7 @@ class Judged(NamedTuple):
 class ResidualBlock(nn.Module):
     """Two padded 3x3 convolutions, each with a norm, ReLU between them, plus the input.
 
-    `norms` makes the two normalisations; the same `style` (gamma and beta, or nothing) goes to both.
+    `norms` makes both normalisations; the same `style` (gamma and beta, or nothing) goes to each.
     """
 
     features: int
@@ -200,7 +200,7 @@ class Generator(nn.Module):
                 shared=self.profile.shared_cam, **make.inits(), dtype=self.dtype, name="attention"
             )(x)
 
-        style = ()
+        style: tuple[Array, ...] = ()
         if self.decoder_norm in ("adalin", "adain"):
             hidden = x.mean((1, 2)) if self.light else x.reshape(x.shape[0], -1)
             hidden = nn.relu(make.dense(deep, "mlp1")(hidden))

@@ -1,0 +1,137 @@
+"""A small method and its data for tests of the frame: two networks, rho, noise and a memory."""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ganattn import optimizers, parallel
+from ganattn.config import Config, base
+from ganattn.methods import Method, Translation
+from ganattn.state import merge_networks, split_networks
+from ganattn.train import train
+
+SIZE = 4
+
+
+class Generator(nn.Module):
+    width: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        rho = self.variable("rho", "rho", jnp.ones, (self.width,)).value
+        x = nn.Conv(self.width, (3, 3))(x) * rho[None, None, None]
+        return nn.Conv(3, (1, 1))(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class Toy(Method):
+    """Two small networks that are updated in turn, with noise and a carried memory."""
+
+    @classmethod
+    def from_config(cls, config):
+        def adam():
+            return optimizers.adam(optax.constant_schedule(0.01), 0.5, 0.999, 1e-4)
+
+        networks = {"generator": Generator(config.method.width), "critic": nn.Conv(1, (3, 3))}
+        groups = {name: (name,) for name in networks}
+        return cls(networks, groups, {name: adam() for name in networks})
+
+    def network_input(self, name):
+        return jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
+
+    def create_memory(self):
+        return {"mean": jnp.zeros(())}
+
+    def _loss(self, variables, a, b, sign):
+        fake = self.networks["generator"].apply(variables["generator"], a)
+        scores = [self.networks["critic"].apply(variables["critic"], x) for x in (fake, b)]
+        return sign * (scores[0].mean() - scores[1].mean()) + jnp.square(scores[0]).mean()
+
+    def train_step(self, state, batch):
+        rng = jax.random.fold_in(state.rng, state.step)
+        keys = parallel.example_keys(rng, len(batch["a"]), self.axis_name)
+        noise = jax.vmap(lambda key: jax.random.normal(key, (SIZE, SIZE, 3)))(keys)
+        a, b, metrics = batch["a"] + 0.1 * noise, batch["b"], {}
+        for name, sign in (("critic", 1.0), ("generator", -1.0)):
+            trained, carried = split_networks(state.variables, (name,))
+
+            def loss(trained, variables=state.variables, carried=carried, sign=sign):
+                merged = {**variables, **merge_networks(trained, carried)}
+                return self._loss(merged, a, b, sign)
+
+            value, gradients = jax.value_and_grad(loss)(parallel.vary(trained, self.axis_name))
+            state = self.update(state, name, gradients, carried)
+            metrics[f"{name}/loss"] = value
+        metrics = parallel.mean_over(metrics, self.axis_name)
+        memory = {"mean": 0.9 * state.memory["mean"] + 0.1 * metrics["critic/loss"]}
+        return state.replace(step=state.step + 1, memory=memory), metrics
+
+    def translate(self, variables, images, direction="a2b"):
+        return Translation(self.networks["generator"].apply(variables["generator"], images))
+
+    def pictures(self, variables, batch):
+        images = self.translate(variables, batch["a"]).images
+        return {"a2b": {"source": batch["a"], "attention": images[..., :1], "translation": images}}
+
+
+class Batches:
+    """Batches that are a function of the step; not a number from step `broken_from` on."""
+
+    def __init__(self, batch_size, broken_from=None):
+        self.batch_size, self.broken_from = batch_size, broken_from
+        self.skipped = []
+
+    def __call__(self, step):
+        random = np.random.default_rng([5, step])
+        shape = (2, self.batch_size, SIZE, SIZE, 3)
+        a, b = random.uniform(-1, 1, shape).astype(np.float32)
+        if self.broken_from is not None and step >= self.broken_from:
+            a[:] = np.nan
+        return {"a": a, "b": b}
+
+    def test_pictures(self, count):
+        return {name: x[:count] for name, x in self(10**6).items()}
+
+    def close(self):
+        pass
+
+
+class At:
+    """A hook that does something once, after a given step."""
+
+    def __init__(self, step, action):
+        self.step, self.action = step, action
+
+    def __call__(self, step, state, metrics):
+        if step == self.step:
+            self.action()
+
+    def close(self):
+        pass
+
+
+def configure(total=6, width=3, **fields):
+    config = base()
+    config.method = Config({"name": "toy", "width": width})
+    config.optimizer = Config({"total_steps": total})
+    config.data.batch_size = 8
+    config.train.update(
+        {
+            "log_every": 1,
+            "pictures_every": 0,
+            "histograms_every": 0,
+            "checkpoint_every": 2,
+            **fields,
+        }
+    )
+    return config.lock()
+
+
+def run(workdir, total=6, broken_from=None, hooks=None, **options):
+    config = configure(total, **options)
+    batches = Batches(config.data.batch_size, broken_from)
+    return train(config, workdir, method=Toy.from_config(config), batches=batches, hooks=hooks)
