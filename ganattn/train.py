@@ -1,0 +1,130 @@
+"""The one training loop: it never asks which method it runs."""
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from ganattn import data, methods, parallel
+from ganattn.checkpoints import Checkpoints
+from ganattn.config import to_dict
+from ganattn.hooks import Hook, standard
+from ganattn.preemption import Interrupt
+from ganattn.state import TrainState
+from ganattn.workdir import (
+    local_folder,
+    refuse_other_method,
+    write_config,
+    write_parameters,
+    write_versions,
+)
+
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a run ended: after which step, with which metrics, and what to do next (`message`)."""
+
+    reason: Literal["finished", "preempted"]
+    step: int
+    workdir: Path
+    metrics: dict[str, float]
+    message: str
+
+
+def train(
+    config: ConfigDict,
+    workdir: str | os.PathLike,
+    *,
+    method: methods.Method | None = None,
+    batches: Any | None = None,
+    hooks: Iterable[Hook] | None = None,
+) -> Result:
+    """Trains until `config.optimizer.total_steps`, from the newest whole checkpoint in `workdir`.
+
+    Without a checkpoint the state is fresh. SIGINT and SIGTERM save the state and end the run with
+    reason "preempted"; a second signal interrupts at once. Nothing is written before config, data
+    and an existing checkpoint have been checked.
+
+    method, batches: used instead of those that `config` describes. hooks: called after the standard
+    ones. Raises ConfigError, DataError, CheckpointError, or DivergenceError when a number is no
+    longer finite.
+    """
+    workdir, total = local_folder(workdir), config.optimizer.total_steps
+    mesh = parallel.create_mesh()
+    parallel.check_batch_size(config.data.batch_size, mesh)
+    method = method or methods.create(config)
+    step_fn = parallel.map_step(method.mapped().train_step, mesh, config.parallel)
+    with Interrupt() as interrupt, contextlib.ExitStack() as stack:
+        if batches is None:
+            share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+            batches = stack.enter_context(contextlib.closing(data.create(config, **share)))
+        store = Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
+        stack.callback(store.close)
+        state, step = _resume_or_create(config, workdir, store, method, mesh)
+        if jax.process_index() == 0:
+            write_config(config, workdir)
+            write_versions(workdir)
+            write_parameters(state.variables, workdir)
+        run = standard(
+            config, workdir, store, method=method, batches=batches, step=step, extra=hooks or ()
+        )
+        stack.callback(run.close)
+        while step < total and not interrupt.requested(step):
+            state, metrics = step_fn(state, batches(step))
+            step += 1
+            run(step, state, metrics)
+        last = run.finish(step, state)
+    if batches.skipped:
+        _log.warning("%d broken pictures were skipped: %s", len(batches.skipped), batches.skipped)
+    if step >= total:
+        message = f"finished at step {step}; everything is in {workdir}"
+        return Result("finished", step, workdir, last, message)
+    message = (
+        f"preempted: step {step} of {total} is saved; resume with the same config: "
+        f"ganattn train --workdir {workdir}"
+    )
+    _log.warning(message)
+    return Result("preempted", step, workdir, last, message)
+
+
+def _resume_or_create(config, workdir, store, method, mesh) -> tuple[TrainState, int]:
+    """In this order: the newest whole checkpoint in the workdir, a fresh state."""
+    seed = _seed(config)
+    if store.latest() is None:
+        return parallel.replicate(method.create_state, mesh)(seed), 0
+    refuse_other_method(config, workdir)
+    state, meta = store.restore(jax.eval_shape(method.create_state, seed), mesh)
+    _log.info("resuming %s after step %d", workdir, meta["step"])
+    return state, meta["step"]
+
+
+def describe(config: ConfigDict) -> str:
+    """What `train` would run, without running it: the config, the devices, the networks' sizes.
+
+    Raises ConfigError like `train`; draws no parameters and reads no data.
+    """
+    mesh = parallel.create_mesh()
+    parallel.check_batch_size(config.data.batch_size, mesh)
+    state = jax.eval_shape(methods.create(config).create_state, _seed(config))
+    sizes = [
+        f"{name}: {sum(leaf.size for leaf in jax.tree.leaves(variables['params'])):,} parameters"
+        for name, variables in state.variables.items()
+    ]
+    device = jax.devices()[0].device_kind
+    share = config.data.batch_size // mesh.size
+    devices = f"{mesh.size} x {device}, {share} of {config.data.batch_size} examples each"
+    return "\n".join([json.dumps(to_dict(config), indent=2), *sizes, devices])
+
+
+def _seed(config: ConfigDict) -> np.ndarray:
+    return np.asarray(jax.random.key_data(jax.random.key(config.seed)))
