@@ -23,7 +23,7 @@ NETWORKS = {
     "disLA": "discriminator_local_a",
     "disLB": "discriminator_local_b",
 }
-
+_DISCRIMINATOR_CONV = r"(model\.\d+\.weight_orig|params/conv\d+/kernel)"
 
 # Their full model flattens (channels, height, width), ours (height, width, channels); the layer has
 # as many outputs as channels, and the light model's is the case of one pixel.
@@ -50,6 +50,7 @@ def rows(network: str, keys: Collection[str]) -> list[Row]:
 def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
     """The fields of config.method that the arrays' shapes determine."""
     values: dict[str, object] = {}
+    layers = {"disG": 7, "disL": 5}
     for name, arrays in networks.items():
         plain = {key.removeprefix("module."): value for key, value in arrays.items()}
         if name.startswith("gen"):
@@ -59,6 +60,9 @@ def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
             values["light"] = flat.shape[0] == flat.shape[1]
             if not values["light"]:
                 values["image_size"] = 4 * round((flat.shape[1] // flat.shape[0]) ** 0.5)
+        else:
+            layers[name[:4]] = 1 + _count(_DISCRIMINATOR_CONV, plain)
+    values["discriminator_layers"] = (layers["disG"], layers["disL"])
     return values
 
 
@@ -103,7 +107,7 @@ def _generator(keys: Collection[str]) -> list[Row]:
 
 
 def _discriminator(keys: Collection[str]) -> list[Row]:
-    convs = _count(r"(model\.\d+\.weight_orig|params/conv\d+/kernel)", keys)
+    convs = _count(_DISCRIMINATOR_CONV, keys)
     table = [
         *_spectral("gap_fc", "attention/average", DENSE, SAME),
         *_spectral("gmp_fc", "attention/maximum", DENSE, SAME),

@@ -1,0 +1,191 @@
+"""What U-GAT-IT alone promises: the authors' numbers, counts, ablations, and rho inside [0, 1]."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganattn import interop, methods
+from ganattn.config import find, load
+from ganattn.errors import ConfigError
+from ganattn.interop.ugatit import NETWORKS
+
+CASES = ("light", "full")
+TERMS = {
+    "generator/adversarial": ("g_adv",),
+    "generator/adversarial_cam": ("g_adv_cam",),
+    "generator/cycle": ("g_cycle",),
+    "generator/identity": ("g_identity",),
+    "generator/cam": ("g_cam",),
+    "generator/total": ("g_loss",),
+    "discriminator/adversarial": ("d_adv_GA", "d_adv_LA", "d_adv_GB", "d_adv_LB"),
+    "discriminator/cam": ("d_cam_GA", "d_cam_LA", "d_cam_GB", "d_cam_LB"),
+    "discriminator/total": ("d_loss",),
+}
+
+
+def config_of(variant="", **fields):
+    config = load(find("ugatit"), variant)
+    with config.unlocked():
+        config.method.update(fields)
+    return config
+
+
+def golden(golden_folder, case, dtype):
+    """(file, method, the authors' arrays as `dtype`)."""
+    file = np.load(golden_folder / f"ugatit_{case}.npz")
+    _, light, width, blocks, size, _, _, start, total = (int(x) for x in file["meta"])
+    config = config_of(light=bool(light), width=width, num_residual_blocks=blocks, image_size=size)
+    config.optimizer.decay_start_step, config.optimizer.total_steps = start, total
+    networks = {}
+    for name in file.files:
+        if name.startswith("init/"):
+            _, network, key = name.split("/")
+            networks.setdefault(network, {})[key] = file[name].astype(dtype)
+    return file, methods.create(config), networks
+
+
+def pictures(file, step, dtype=np.float32):
+    return {
+        d: file[f"step{step}/real_{d.upper()}"].transpose(0, 2, 3, 1).astype(dtype) for d in "ab"
+    }
+
+
+def close(actual, expected, tolerance):
+    expected = np.asarray(expected)
+    if expected.ndim == 4:
+        expected = expected.transpose(0, 2, 3, 1)
+    error = np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max()
+    assert error <= tolerance, f"off by {error:.2e} relative"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_forward_equals_the_authors(golden_folder, case):
+    file, method, networks = golden(golden_folder, case, np.float32)
+    variables = interop.from_authors("ugatit", networks)
+    images = pictures(file, 0)["a"]
+    out = jax.jit(method.translate)(variables, images)
+    close(out.images, file["forward/genA2B/image"], 1e-5)
+    close(out.attention, file["forward/genA2B/heatmap"], 1e-5)
+    close(out.cam_logits, file["forward/genA2B/cam_logit"], 1e-5)
+    for theirs in ("disGA", "disLB"):
+        ours = NETWORKS[theirs]
+        judged = jax.jit(method.networks[ours].apply)(variables[ours], images)
+        close(judged.logits, file[f"forward_eval/{theirs}/logit"], 1e-5)
+        close(judged.cam_logits, file[f"forward_eval/{theirs}/cam_logit"], 1e-5)
+        close(judged.heatmap, file[f"forward_eval/{theirs}/heatmap"], 1e-5)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_steps_equal_the_authors(golden_folder, x64, case):
+    file, method, networks = golden(golden_folder, case, np.float64)
+    variables = interop.from_authors("ugatit", networks)
+    state = method.create_state(jax.random.key(0), variables)
+    step = jax.jit(method.train_step)
+    for i in range(int(file["meta"][5])):
+        state, metrics = step(state, pictures(file, i))
+        for ours, theirs in TERMS.items():
+            close(metrics[ours], sum(file[f"step{i}/{name}"] for name in theirs), 1e-9)
+    trained = interop.to_authors("ugatit", state.variables)
+    for name in file.files:
+        if name.startswith("final/"):
+            _, network, key = name.split("/")
+            expected = file[name]
+            error = np.abs(trained[network][key] - expected).max() / np.abs(expected).max()
+            assert error < 1e-6, name
+
+
+def test_names_go_to_the_authors_and_back(golden_folder):
+    _, _, networks = golden(golden_folder, "full", np.float32)
+    back = interop.to_authors("ugatit", interop.from_authors("ugatit", networks))
+    for network, arrays in networks.items():
+        assert list(back[network]) == list(arrays)
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(back[network][key], array)
+
+
+def test_method_fields_come_from_shapes(golden_folder):
+    file, _, networks = golden(golden_folder, "full", np.float32)
+    fields = interop.method_fields("ugatit", networks)
+    _, light, width, blocks, size, *_ = (int(x) for x in file["meta"])
+    assert fields == {
+        "width": width, "num_residual_blocks": blocks, "light": bool(light), "image_size": size,
+        "discriminator_layers": (7, 5),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("variant", "generator", "global_", "local"),
+    [
+        ("", 278_959_808, 53_130_176, 3_290_560),
+        ("light", 10_589_888, 53_130_176, 3_290_560),
+        ("tf", 278_970_308, 53_128_130, 3_290_050),
+        ("tf,light", 10_600_388, 53_128_130, 3_290_050),
+    ],
+)
+def test_parameter_counts(variant, generator, global_, local):
+    method = methods.create(config_of(variant))
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+
+    def count(name):
+        trained = {k: v for k, v in state.variables[name].items() if k != "spectral"}
+        return sum(leaf.size for leaf in jax.tree.leaves(trained))
+
+    assert count("generator_a2b") == count("generator_b2a") == generator
+    assert count("discriminator_global_a") == count("discriminator_global_b") == global_
+    assert count("discriminator_local_a") == count("discriminator_local_b") == local
+
+
+@pytest.mark.parametrize(
+    "variant", ["adain", "in", "ln", "gn", "no_cam", "no_cam_generator", "tf", "bfloat16", "remat"]
+)
+def test_variants_train(variant):
+    config = config_of(f"tiny,{variant}")
+    method = methods.create(config)
+    state = jax.jit(method.create_state)(jax.random.key(0))
+    batch = {d: np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("f") for d in "ab"}
+    new, metrics = jax.jit(method.train_step)(state, batch)
+    assert all(np.isfinite(value) for value in metrics.values())
+    assert jax.tree.map(jnp.dtype, new.variables) == jax.tree.map(jnp.dtype, state.variables)
+    has_rho = "rho" in new.variables["generator_a2b"]
+    assert has_rho == (config.method.decoder_norm == "adalin")
+    attention = method.translate(new.variables, batch["a"]).attention
+    assert (attention is None) == (not config.method.cam_generator)
+    assert (metrics["generator/cam"] == 0) == (not config.method.cam_generator)
+
+
+def test_remat_changes_memory_not_numbers(x64):
+    results = []
+    for variant in ("tiny", "tiny,remat"):
+        method = methods.create(config_of(variant))
+        given = jax.jit(method.create_state)(jax.random.key(0)).variables
+        given = jax.tree.map(lambda x: x.astype(jnp.float64), given)
+        state = method.create_state(jax.random.key(0), given)
+        batch = {d: np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)) for d in "ab"}
+        results.append(jax.jit(method.train_step)(state, batch)[0].variables)
+    for one, other in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_rho_is_kept_inside_its_bounds():
+    config = config_of("tiny")
+    config.optimizer.learning_rate = 0.5
+    method = methods.create(config)
+    state = jax.jit(method.create_state)(jax.random.key(0))
+    batch = {d: np.random.default_rng(0).uniform(-1, 1, (2, 32, 32, 3)).astype("f") for d in "ab"}
+    step, seen = jax.jit(method.train_step), []
+    for _ in range(3):
+        state, _ = step(state, batch)
+        rho = [state.variables[name]["rho"] for name in ("generator_a2b", "generator_b2a")]
+        seen += [np.asarray(leaf) for leaf in jax.tree.leaves(rho)]
+    seen = np.concatenate(seen)
+    assert seen.min() == 0 and seen.max() == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("image_size", 30), ("profile", "keras"), ("decoder_norm", "bn"), ("dtype", "float16")],
+)
+def test_values_out_of_range_are_refused(field, value):
+    with pytest.raises(ConfigError, match=f"config.method.{field} is"):
+        methods.create(config_of(**{field: value}))
