@@ -1,0 +1,194 @@
+"""The command line: `ganattn train | translate | import | export`.
+
+Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
+"""
+
+import argparse
+import difflib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from ganattn import config as configuration
+from ganattn.errors import CheckpointError, ConfigError, UserError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit code."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command is not _train:
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    _cache_compilations()
+    try:
+        return options.command(options, rest) or 0
+    except UserError as error:
+        print(f"ganattn: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"ganattn: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+
+
+def run() -> None:
+    """Entry point of the `ganattn` script."""
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("ganattn", description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(title="commands", required=True)
+
+    def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+        sub.set_defaults(command=command)
+        return sub
+
+    train = add("train", _train, "Trains from a config, or resumes the run in the workdir.")
+    train.add_argument(
+        "--config", help="FILE[:VARIANT], and --config.FIELD=VALUE; the run's own when it resumes"
+    )
+    train.add_argument("--dry-run", action="store_true", help="print the resolved run and stop")
+
+    translate = add("translate", _translate, "Translates a picture or a folder of pictures.")
+    translate.add_argument("--input", type=Path, required=True, help="picture or folder")
+    translate.add_argument("--output", type=Path, required=True, help="folder; file names are kept")
+    translate.add_argument("--direction", default="a2b", help="a2b or b2a")
+    translate.add_argument("--heatmaps", action="store_true", help="also write OUTPUT/heatmaps")
+    translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
+
+    imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
+    imported.add_argument("system", help="whose: ugatit")
+    imported.add_argument("file", type=Path, help=".pt or .pth")
+
+    export = add("export", _export, "Writes a generator as StableHLO with its weights.")
+    export.add_argument("--output", type=Path, required=True)
+    export.add_argument("--direction", default="a2b")
+    return parser
+
+
+def _train(options: argparse.Namespace, overrides: list[str]) -> None:
+    config = _resolve(options.config, overrides, options.workdir)
+    from ganattn.train import describe, train
+
+    if options.dry_run:
+        print(describe(config))
+        return
+    print(train(config, options.workdir).message)
+
+
+def _translate(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.data.pictures import find_pictures
+    from ganattn.figures import save_picture
+    from ganattn.inference import Translator
+
+    single = options.input.is_file()
+    names = [Path(options.input.name)] if single else find_pictures(options.input)
+    root = options.input.parent if single else options.input
+    translator = Translator.from_workdir(options.workdir, options.step)
+    for start in range(0, len(names), 8):
+        part = names[start : start + 8]
+        made = translator([root / name for name in part], options.direction)
+        for i, name in enumerate(part):
+            save_picture(options.output / name, made.images[i])
+            if options.heatmaps and made.heatmaps is not None:
+                save_picture(options.output / "heatmaps" / name, made.heatmaps[i])
+    print(f"{len(names)} pictures in {options.output}")
+
+
+def _import(options: argparse.Namespace, _: list[str]) -> None:
+    import jax
+
+    from ganattn import methods
+    from ganattn.checkpoints import Checkpoints
+    from ganattn.inference import read_authors
+    from ganattn.train import write_config
+
+    store = Checkpoints(options.workdir / "checkpoints")
+    if store.latest() is not None:
+        raise CheckpointError(f"{options.workdir} already holds a run: name another workdir")
+    config, variables = read_authors(options.file, options.system)
+    state = methods.create(config).create_state(jax.random.key(config.seed), variables)
+    store.save(0, state, config)
+    store.close()
+    write_config(config, options.workdir)
+    print(f"{', '.join(sorted(variables))} are in {options.workdir}, as step 0 of a run")
+
+
+def _export(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.inference import Translator
+    from ganattn.interop.export import export_translator
+
+    translator = Translator.from_workdir(options.workdir)
+    method, size = translator.method, cast(int, translator.size)
+    if options.direction not in method.directions:
+        raise ConfigError(
+            f"--direction is {options.direction}: use one of {', '.join(method.directions)}"
+        )
+    export_translator(method, translator.variables, size, options.output, options.direction)
+    print(f"{options.output}: pictures (b, {size}, {size}, 3) in [-1, 1], any batch b")
+
+
+def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:
+    """The config file with its overrides, or the run's stored one when no file is named."""
+    values = flags.FlagValues()
+    if config is None:
+        stored = workdir / "config.json"
+        if not stored.is_file():
+            raise ConfigError(f"no run in {workdir} to resume: name a config with --config")
+        base = configuration.from_dict(json.loads(stored.read_text(encoding="utf-8")))
+        config_flags.DEFINE_config_dict("config", base, flag_values=values)
+        arguments = ["ganattn", *overrides]
+    else:
+        path, _, variant = config.partition(":")
+        # Loading it here first gives config errors as such; absl would wrap them in its own.
+        base = configuration.load(configuration.find(path), variant)
+        config_flags.DEFINE_config_file("config", flag_values=values)
+        named = f"{configuration.find(path)}:{variant}" if variant else configuration.find(path)
+        arguments = ["ganattn", f"--config={named}", *overrides]
+    for override in overrides:
+        _require_field(base, override)
+    try:
+        left = values(arguments)[1:]
+    except (flags.Error, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ConfigError(f"config override refused: {str(error).splitlines()[0]}") from error
+    if left:
+        raise ConfigError(f"unknown arguments {' '.join(left)}: write --config.FIELD=VALUE")
+    return values.config.lock()
+
+
+def _require_field(config: ConfigDict, override: str) -> None:
+    name = override.split("=")[0].lstrip("-")
+    if not override.startswith("--config."):
+        raise ConfigError(f"unknown argument {override}: write --config.FIELD=VALUE")
+    node, path = config, name.split(".")[1:]
+    for i, part in enumerate(path):
+        if not isinstance(node, ConfigDict) or part not in node:
+            known = list(node) if isinstance(node, ConfigDict) else []
+            close = difflib.get_close_matches(part, known, 1)
+            where = ".".join(["config", *path[:i]])
+            hint = (
+                f"did you mean {where}.{close[0]}?" if close else f"use one of {', '.join(known)}"
+            )
+            raise ConfigError(f"{where} has no field {part!r}: {hint}")
+        node = node[part]
+
+
+def _cache_compilations() -> None:
+    """Keeps compiled steps between runs, so that the second start takes seconds."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(home / "ganattn" / "xla"))
+
+
+if __name__ == "__main__":
+    run()
