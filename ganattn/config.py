@@ -27,6 +27,7 @@ def base() -> Config:
     data = config.data = Config()
     data.source = "folder"  # folder | tfds | arrays | procedural
     data.path = ""  # folder with trainA trainB testA testB | TFDS name | .npz with a, b
+    data.download = False  # let TFDS fetch what is not there
     data.batch_size = 1  # global: over all devices and processes
     data.load_size = 286  # pixels; pictures are resized to this square, then cropped
     data.crop_size = 256  # pixels

@@ -113,9 +113,7 @@ class Method(abc.ABC):
         variables = self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype))
         return jax.tree.map(lambda x: x.astype(dtype), variables)
 
-    def update(
-        self, state: TrainState, group: str, gradients: Tree, carried: Tree
-    ) -> TrainState:
+    def update(self, state: TrainState, group: str, gradients: Tree, carried: Tree) -> TrainState:
         """Averages over devices, applies one optimiser group, stores the carried collections."""
         trained, _ = split_networks(state.variables, self.groups[group])
         gradients, carried = mean_over((gradients, carried), self.axis_name)

@@ -1,0 +1,79 @@
+"""Where pictures come from and how they reach a step: `create(config)` gives `batches(step)`."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from ganattn.data import arrays, catalog, folder, procedural
+from ganattn.data.batches import Batches, Pipeline
+from ganattn.data.pictures import INTERPOLATIONS
+from ganattn.errors import ConfigError
+
+__all__ = ["Batches", "create"]
+
+
+def create(config: ConfigDict, process_index: int = 0, process_count: int = 1) -> Batches:
+    """The batches that `config.data` describes, as process `process_index` sees them.
+
+    Every file is looked at before the first batch. Raises ConfigError for values out of range,
+    DataError for data that is missing, empty or broken.
+    """
+    _check(config.data)
+    pipeline, skipped = SOURCES[config.data.source](config)
+    return Batches(pipeline, config, process_index, process_count, skipped)
+
+
+def _folder(config: ConfigDict) -> tuple[Pipeline, list[str]]:
+    path = Path(_required(config.data.path, "the folder that holds trainA and trainB"))
+    return folder.create(path, config.data)
+
+
+def _tfds(config: ConfigDict) -> tuple[Pipeline, list[str]]:
+    name = _required(config.data.path, "a TFDS name such as cycle_gan/horse2zebra")
+    return catalog.create(name, config.data), []
+
+
+def _arrays(config: ConfigDict) -> tuple[Pipeline, list[str]]:
+    path = _required(config.data.path, "an .npz file with arrays a and b")
+    return arrays.Memory(arrays.load_npz(path), config.data), []
+
+
+def _procedural(config: ConfigDict) -> tuple[Pipeline, list[str]]:
+    size, seed = config.data.crop_size, config.seed
+    pictures = procedural.train_set(procedural.TRAIN_COUNT, size, seed)
+    test = procedural.test_set(procedural.TEST_COUNT, size, seed)
+    shown = {f"test_{domain}": test[domain] for domain in procedural.DOMAINS}
+    return arrays.Memory({**pictures, **shown}, config.data), []
+
+
+SOURCES: dict[str, Callable[[ConfigDict], tuple[Pipeline, list[str]]]] = {
+    "folder": _folder,
+    "tfds": _tfds,
+    "arrays": _arrays,
+    "procedural": _procedural,
+}
+
+
+def _check(data: ConfigDict) -> None:
+    choices: dict[str, Iterable[str]] = {
+        "source": SOURCES,
+        "interpolation": INTERPOLATIONS,
+        "on_error": ("stop", "skip"),
+    }
+    for field, known in choices.items():
+        if data[field] not in list(known):
+            raise ConfigError(
+                f"config.data.{field} is {data[field]!r}: use one of {', '.join(known)}"
+            )
+    if not 0 < data.crop_size <= data.load_size:
+        raise ConfigError(
+            f"config.data.crop_size is {data.crop_size} and load_size {data.load_size}: "
+            "a crop is at least one pixel and fits inside the loaded picture"
+        )
+
+
+def _required(path: str, what: str) -> str:
+    if not path:
+        raise ConfigError(f"config.data.path is empty: set it to {what}")
+    return path

@@ -1,0 +1,93 @@
+"""Training from pictures in memory, without TensorFlow: .npz files, procedural sets, caches."""
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ganattn.data.pictures import resize, to_float
+from ganattn.data.sampling import DOMAINS, Draws
+from ganattn.errors import DataError
+
+
+class Memory:
+    """A `Pipeline` over arrays "a", "b" and, if there are, "test_a", "test_b": (n, h, w, 3) uint8.
+
+    They are resized once; a draw mirrors and crops.
+    """
+
+    def __init__(self, pictures: Mapping[str, np.ndarray], data: ConfigDict):
+        self._crop, self._interpolation = data.crop_size, data.interpolation
+        self._test = {
+            domain: pictures.get(f"test_{domain}", pictures[domain]) for domain in DOMAINS
+        }
+        self._train = {
+            domain: _resize_all(pictures[domain], data.load_size, data.interpolation)
+            for domain in DOMAINS
+        }
+        self.sizes = {domain: len(train) for domain, train in self._train.items()}
+
+    def stream(
+        self, draws: Iterator[Mapping[str, Draws]], share: int
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """See `Pipeline`."""
+        for step in draws:
+            yield {domain: self._augment(self._train[domain], step[domain]) for domain in step}
+
+    def test_pictures(self, count: int) -> dict[str, np.ndarray]:
+        """See `Pipeline`."""
+        shown = {
+            domain: np.resize(np.arange(len(test)), count) for domain, test in self._test.items()
+        }
+        return {
+            domain: to_float(_resize_all(test[shown[domain]], self._crop, self._interpolation))
+            for domain, test in self._test.items()
+        }
+
+    def _augment(self, pictures: np.ndarray, draws: Draws) -> np.ndarray:
+        result = np.empty((len(draws.example), self._crop, self._crop, 3), np.uint8)
+        corners = draws.corners(pictures.shape[1], self._crop)
+        for i, (example, (top, left)) in enumerate(zip(draws.example, corners, strict=True)):
+            picture = pictures[example, top : top + self._crop, left : left + self._crop]
+            result[i] = picture[:, ::-1] if draws.flip[i] else picture
+        return to_float(result)
+
+
+def check(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
+    """Arrays "a", "b" (and "test_a", "test_b") as uint8 (n, h, w, 3).
+
+    Accepts uint8, or floats in [-1, 1]. Raises DataError for anything else.
+    """
+    checked = {}
+    for name in (*DOMAINS, *(f"test_{domain}" for domain in DOMAINS)):
+        if name not in arrays:
+            if name in DOMAINS:
+                raise DataError(f"{where} has no array {name!r}: give a and b, each (n, h, w, 3)")
+            continue
+        array = np.asarray(arrays[name])
+        if array.ndim != 4 or array.shape[-1] != 3 or not len(array):
+            raise DataError(f"{where}: array {name!r} has shape {array.shape}: give (n, h, w, 3)")
+        if array.dtype != np.uint8:
+            if not np.issubdtype(array.dtype, np.floating) or not np.abs(array).max() <= 1:
+                raise DataError(f"{where}: array {name!r} is neither uint8 nor float in [-1, 1]")
+            array = np.rint((array + 1) * 127.5).astype(np.uint8)
+        checked[name] = array
+    return checked
+
+
+def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file; raises DataError when it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        raise DataError(f"cannot read {path} ({error}): give an .npz file with a and b") from error
+    return check(arrays, os.fspath(path))
+
+
+def _resize_all(pictures: np.ndarray, size: int, interpolation: str) -> np.ndarray:
+    if pictures.shape[1:3] == (size, size):
+        return pictures
+    return np.stack([resize(picture, size, size, interpolation) for picture in pictures])

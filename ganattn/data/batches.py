@@ -1,0 +1,83 @@
+"""`batches(step)`: a pure function of seed, step and process, with the next one ready."""
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from ganattn.data.sampling import Draws, Sampler
+
+Batch = dict[str, np.ndarray]
+
+
+class Pipeline(Protocol):
+    """Decoded, augmented pictures of a source."""
+
+    @property
+    def sizes(self) -> Mapping[str, int]:
+        """Number of training pictures by domain."""
+
+    def stream(self, draws: Iterator[Mapping[str, Draws]], share: int) -> Iterator[Batch]:
+        """For each step's draws: domain -> (share, crop, crop, 3) float32 in [-1, 1]."""
+        ...
+
+    def test_pictures(self, count: int) -> Batch:
+        """The first test pictures of each domain (of training where there are none), whole."""
+        ...
+
+
+class Batches:
+    """The share of one process in the batch of every step.
+
+    Asking for the step after the last one is cheap, the next batch is made while the step runs; any
+    other step is reached at once, without replay. skipped: files that were left out, one line each.
+    """
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        config: ConfigDict,
+        process_index: int = 0,
+        process_count: int = 1,
+        skipped: list[str] | None = None,
+    ):
+        data = config.data
+        self.sizes = dict(pipeline.sizes)
+        self.skipped = skipped or []
+        self._pipeline = pipeline
+        self._share = data.batch_size // process_count
+        self._sampler = Sampler(
+            self.sizes, data.batch_size, config.seed, data.flip, process_index, process_count
+        )
+        self._thread = ThreadPoolExecutor(1, "batches")
+        self._stream: Iterator[Batch] = iter(())
+        self._step, self._next = -1, Future[Batch]()
+
+    def __call__(self, step: int) -> Batch:
+        """{"a", "b"}: (batch / processes, crop, crop, 3) float32 in [-1, 1]; steps count from 0."""
+        if step != self._step:
+            self._next.cancel()
+            self._stream = self._pipeline.stream(self._draws(step), self._share)
+            self._next = self._thread.submit(next, self._stream)
+        batch = self._next.result()
+        self._step, self._next = step + 1, self._thread.submit(next, self._stream)
+        return batch
+
+    def test_pictures(self, count: int) -> Batch:
+        """{"a", "b"}: (count, crop, crop, 3) in [-1, 1], the same in every process and call.
+
+        Pictures start over when a domain has fewer than `count`.
+        """
+        return self._pipeline.test_pictures(count)
+
+    def close(self) -> None:
+        """Stops the background work."""
+        self._thread.shutdown(cancel_futures=True)
+        self._stream = iter(())
+
+    def _draws(self, step: int) -> Iterator[Mapping[str, Draws]]:
+        while True:
+            yield self._sampler(step)
+            step += 1

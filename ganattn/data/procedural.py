@@ -1,0 +1,76 @@
+"""A two-domain set made by formula, with the true translation of every test picture.
+
+A scene is a disc or a square on a dull background. Domain a paints it orange with dark rows,
+domain b blue with light columns; both textures are locked to the picture's grid and symmetric to
+mirroring, so each scene has exactly one translation, which can be learned and scored.
+"""
+
+import numpy as np
+
+DOMAINS = ("a", "b")
+TRAIN_COUNT = 1000  # pictures of each domain
+TEST_COUNT = 64
+PERIOD = 8  # of the textures, in 32nds of the picture's side
+
+
+def train_set(count: int, size: int, seed: int) -> dict[str, np.ndarray]:
+    """{"a", "b"}: (count, size, size, 3) uint8, unpaired: no scene stands in both domains."""
+    return {
+        domain: np.stack([_render(size, [seed, stream, i], domain)[0] for i in range(count)])
+        for stream, domain in enumerate(DOMAINS)
+    }
+
+
+def test_set(count: int, size: int, seed: int) -> dict[str, np.ndarray]:
+    """For each domain d: "d" and its translation "d_truth" (uint8), and "d_mask" (n, h, w) bool.
+
+    The scenes stand in no training set of the same seed.
+    """
+    result = {}
+    for stream, domain in enumerate(DOMAINS):
+        other = DOMAINS[1 - stream]
+        keys = [[seed, 2 + stream, i] for i in range(count)]
+        pictures, masks = zip(*(_render(size, key, domain) for key in keys), strict=True)
+        result[domain], result[f"{domain}_mask"] = np.stack(pictures), np.stack(masks)
+        result[f"{domain}_truth"] = np.stack([_render(size, key, other)[0] for key in keys])
+    return result
+
+
+def _render(size: int, key: list[int], domain: str) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(key)
+    y, x = np.mgrid[:size, :size] / size
+    background, mask = _background(rng, y, x), _mask(rng, y, x)
+    picture = np.where(mask[..., None], _texture(domain, y, x), background)
+    return np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8), mask
+
+
+def _background(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A smooth dull gradient with a soft wave and fine noise."""
+    low, high = rng.uniform(0.25, 0.75, (2, 1)) + rng.uniform(-0.06, 0.06, (2, 3))
+    angle, waves, phase = rng.uniform(0, 2 * np.pi), rng.uniform(1, 3), rng.uniform(0, 2 * np.pi)
+    along = 0.5 + 0.5 * (np.cos(angle) * (x - 0.5) + np.sin(angle) * (y - 0.5))
+    along = along + 0.06 * np.sin(2 * np.pi * waves * (x + y) + phase)
+    smooth = low + (high - low) * along[..., None]
+    return smooth + rng.normal(0, 0.02, (*x.shape, 1))
+
+
+def _mask(rng: np.random.Generator, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """A disc or a turned square that covers about an eighth to a third of the picture."""
+    radius = rng.uniform(0.2, 0.32)
+    center_y, center_x = rng.uniform(radius, 1 - radius, 2)
+    dy, dx = y - center_y, x - center_x
+    if rng.random() < 0.5:
+        return np.hypot(dy, dx) < radius
+    turn = rng.uniform(-0.4, 0.4)
+    along, across = np.cos(turn) * dx + np.sin(turn) * dy, np.cos(turn) * dy - np.sin(turn) * dx
+    return np.maximum(np.abs(along), np.abs(across)) < 0.88 * radius
+
+
+def _texture(domain: str, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    bright, dark, along = {
+        "a": ((0.95, 0.55, 0.10), (0.55, 0.20, 0.05), y),
+        "b": ((0.60, 0.85, 1.00), (0.05, 0.25, 0.75), x),
+    }[domain]
+    # Measured from the middle of the picture, so that mirroring maps the bands onto themselves.
+    band = np.abs(along + 0.5 / len(y) - 0.5) * 32 % PERIOD < PERIOD / 2
+    return np.where(band[..., None], np.array(bright), np.array(dark))

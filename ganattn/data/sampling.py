@@ -1,0 +1,64 @@
+"""Which pictures a step sees and how they are changed: a pure function of (seed, step).
+
+Everything is drawn for the whole global batch and then cut into the processes' shares, so one
+process sees exactly what eight see together, and a restart at any step needs no replay.
+"""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+DOMAINS = ("a", "b")
+
+
+class Draws(NamedTuple):
+    """For each example: index of the picture, whether it is mirrored, where it is cropped.
+
+    example (n,) int64; flip (n,) bool; offset (n, 2) in [0, 1), rows then columns.
+    """
+
+    example: np.ndarray
+    flip: np.ndarray
+    offset: np.ndarray
+
+    def corners(self, load_size: int, crop_size: int) -> np.ndarray:
+        """(n, 2) int64: first row and column of each crop out of a square of `load_size`."""
+        return (self.offset * (load_size - crop_size + 1)).astype(np.int64)
+
+
+class Sampler:
+    """Draws of one process; each domain is reshuffled independently, epoch by epoch."""
+
+    def __init__(
+        self,
+        sizes: dict[str, int],
+        batch_size: int,
+        seed: int,
+        flip: bool,
+        process_index: int = 0,
+        process_count: int = 1,
+    ):
+        share = batch_size // process_count
+        self._sizes, self._batch_size, self._seed, self._flip = sizes, batch_size, seed, flip
+        self._part = slice(process_index * share, (process_index + 1) * share)
+
+    def __call__(self, step: int) -> dict[str, Draws]:
+        """This process's share of the batch of `step`, which counts from 0."""
+        return {domain: self._draw(step, domain) for domain in self._sizes}
+
+    def _draw(self, step: int, domain: str) -> Draws:
+        size, stream = self._sizes[domain], DOMAINS.index(domain)
+        numbers = step * self._batch_size + np.arange(self._batch_size)
+        index = np.array(
+            [_order(size, self._seed, stream, int(n) // size)[int(n) % size] for n in numbers]
+        )
+        rng = np.random.default_rng([self._seed, stream, step, 1])
+        offset = rng.random((self._batch_size, 2))
+        flip = rng.random(self._batch_size) < 0.5
+        return Draws(index[self._part], (flip & self._flip)[self._part], offset[self._part])
+
+
+@functools.lru_cache(maxsize=8)
+def _order(size: int, seed: int, stream: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, stream, epoch, 0]).permutation(size)

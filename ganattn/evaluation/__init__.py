@@ -1,0 +1,1 @@
+"""Scores of translated and sampled pictures, in numpy and jax alone."""
