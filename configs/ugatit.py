@@ -82,10 +82,10 @@ def _quickstart(config):
     config.data.batch_size = 8
     config.method.cam_weight = 10.0  # 1000 drowns the other terms in a run this short
     config.optimizer.learning_rate = 4e-4
-    config.optimizer.total_steps = 2_250
-    config.optimizer.decay_start_step = 1_500
-    config.train.update(log_every=50, pictures_every=750, histograms_every=250)
-    config.train.checkpoint_every = 750
+    config.optimizer.total_steps = 800
+    config.optimizer.decay_start_step = 400
+    config.train.update(log_every=20, pictures_every=200, histograms_every=200)
+    config.train.checkpoint_every = 200
 
 
 def _tiny(config):

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command is not _train:
         parser.error(f"unknown arguments: {' '.join(rest)}")
-    _cache_compilations()
+    _prepare_environment()
     try:
         return options.command(options, rest) or 0
     except UserError as error:
@@ -184,8 +184,10 @@ def _require_field(config: ConfigDict, override: str) -> None:
         node = node[part]
 
 
-def _cache_compilations() -> None:
-    """Keeps compiled steps between runs, so that the second start takes seconds."""
+def _prepare_environment() -> None:
+    """Keeps compiled steps between runs, which makes starts short; hushes TensorFlow."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.fspath(home / "ganattn" / "xla"))
 

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from ganattn import figures
 from ganattn.checkpoints import Checkpoints
 from ganattn.errors import DivergenceError
+from ganattn.scores import Scores
 from ganattn.state import TrainState
 from ganattn.workdir import JsonLines
 
@@ -112,6 +113,11 @@ def standard(
         readers.append(Progress(writer, step, total))
         if every.pictures_every:
             watchers.append(Pictures(workdir, writer, method, batches, every.pictures_every))
+        if batches.truth is not None:
+            often = every.pictures_every
+            watchers.append(
+                Scores(workdir, method, batches.truth, every=often, step=step, total=total)
+            )
         if every.histograms_every:
             watchers.append(Histograms(workdir, writer, every.histograms_every, step))
         if every.profile_at:

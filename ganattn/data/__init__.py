@@ -1,13 +1,15 @@
 """Where pictures come from and how they reach a step: `create(config)` gives `batches(step)`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from ganattn.data import arrays, catalog, folder, procedural
 from ganattn.data.batches import Batches, Pipeline
-from ganattn.data.pictures import INTERPOLATIONS
+from ganattn.data.pictures import INTERPOLATIONS, to_float
 from ganattn.errors import ConfigError
 
 __all__ = ["Batches", "create"]
@@ -20,34 +22,41 @@ def create(config: ConfigDict, process_index: int = 0, process_count: int = 1) -
     DataError for data that is missing, empty or broken.
     """
     _check(config.data)
-    pipeline, skipped = SOURCES[config.data.source](config)
-    return Batches(pipeline, config, process_index, process_count, skipped)
+    found = SOURCES[config.data.source](config)
+    return Batches(found.pipeline, config, process_index, process_count, found.skipped, found.truth)
 
 
-def _folder(config: ConfigDict) -> tuple[Pipeline, list[str]]:
+class _Found(NamedTuple):
+    pipeline: Pipeline
+    skipped: Sequence[str] = ()
+    truth: Mapping[str, np.ndarray] | None = None
+
+
+def _folder(config: ConfigDict) -> _Found:
     path = Path(_required(config.data.path, "the folder that holds trainA and trainB"))
-    return folder.create(path, config.data)
+    return _Found(*folder.create(path, config.data))
 
 
-def _tfds(config: ConfigDict) -> tuple[Pipeline, list[str]]:
+def _tfds(config: ConfigDict) -> _Found:
     name = _required(config.data.path, "a TFDS name such as cycle_gan/horse2zebra")
-    return catalog.create(name, config.data), []
+    return _Found(catalog.create(name, config.data))
 
 
-def _arrays(config: ConfigDict) -> tuple[Pipeline, list[str]]:
+def _arrays(config: ConfigDict) -> _Found:
     path = _required(config.data.path, "an .npz file with arrays a and b")
-    return arrays.Memory(arrays.load_npz(path), config.data), []
+    return _Found(arrays.Memory(arrays.load_npz(path), config.data))
 
 
-def _procedural(config: ConfigDict) -> tuple[Pipeline, list[str]]:
+def _procedural(config: ConfigDict) -> _Found:
     size, seed = config.data.crop_size, config.seed
     pictures = procedural.train_set(procedural.TRAIN_COUNT, size, seed)
     test = procedural.test_set(procedural.TEST_COUNT, size, seed)
     shown = {f"test_{domain}": test[domain] for domain in procedural.DOMAINS}
-    return arrays.Memory({**pictures, **shown}, config.data), []
+    truth = {k: v if v.dtype == bool else to_float(v) for k, v in test.items()}
+    return _Found(arrays.Memory({**pictures, **shown}, config.data), truth=truth)
 
 
-SOURCES: dict[str, Callable[[ConfigDict], tuple[Pipeline, list[str]]]] = {
+SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {
     "folder": _folder,
     "tfds": _tfds,
     "arrays": _arrays,

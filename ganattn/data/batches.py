@@ -1,6 +1,6 @@
 """`batches(step)`: a pure function of seed, step and process, with the next one ready."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
@@ -33,6 +33,7 @@ class Batches:
 
     Asking for the step after the last one is cheap, the next batch is made while the step runs; any
     other step is reached at once, without replay. skipped: files that were left out, one line each.
+    truth: true translations, as `scores.Scores` takes them, or None where nobody knows them.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class Batches:
         config: ConfigDict,
         process_index: int = 0,
         process_count: int = 1,
-        skipped: list[str] | None = None,
+        skipped: Sequence[str] = (),
+        truth: Mapping[str, np.ndarray] | None = None,
     ):
         data = config.data
         self.sizes = dict(pipeline.sizes)
-        self.skipped = skipped or []
+        self.skipped, self.truth = list(skipped), truth
         self._pipeline = pipeline
         self._share = data.batch_size // process_count
         self._sampler = Sampler(

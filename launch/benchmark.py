@@ -1,0 +1,150 @@
+"""Measures one training step and the input pipeline of a config, and prints JSON.
+
+    python launch/benchmark.py --config configs/ugatit.py:light --size 128 --batch 1
+
+The step: compile time without and with the persistent cache, XLA's count of operations and memory,
+the median time of many steps after two. The input: 256 px JPEG files of both domains, resized,
+cropped and mirrored as the config says. Peak memory is the whole process's, compilation included.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from ganattn import config as configuration
+from ganattn import data, methods, parallel
+from ganattn.data import procedural
+from ganattn.errors import UserError
+
+PICTURES = 64  # of each domain
+PICTURE_SIZE = 256
+WARM_UP = 2
+
+
+def main() -> None:
+    """Measures what the arguments name."""
+    options = _parse()
+    try:
+        config = _resolve(options)
+        with tempfile.TemporaryDirectory() as folder:
+            jax.config.update("jax_compilation_cache_dir", os.path.join(folder, "cache"))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+            _write_pictures(Path(folder))
+            config.data.update(source="folder", path=folder)
+            result = {**_describe(options), **measure_step(config, options.steps)}
+            if not options.no_input:
+                result |= measure_input(config, options.steps)
+    except UserError as error:
+        sys.exit(f"benchmark: {error}")
+    print(json.dumps(result, indent=2))
+
+
+def measure_step(config: ConfigDict, steps: int) -> dict[str, object]:
+    """Compile times, XLA's operations and memory, and times of the training step."""
+    mesh = parallel.create_mesh()
+    parallel.check_batch_size(config.data.batch_size, mesh)
+    method = methods.create(config)
+    seed = np.asarray(jax.random.key_data(jax.random.key(config.seed)))
+    state = parallel.replicate(method.create_state, mesh)(seed)
+    with config.unlocked():
+        config.data.cache = True  # keeps TensorFlow out of the memory that is measured
+        batch = data.create(config)(0)
+        config.data.cache = False
+    step = parallel.map_step(method.mapped().train_step, mesh, config.parallel)
+    result: dict[str, object] = {}
+    for name in ("compile_seconds_cold", "compile_seconds_cached"):
+        jax.clear_caches()
+        started = time.perf_counter()
+        compiled = step.compile(state, batch)
+        result[name] = round(time.perf_counter() - started, 2)
+    costs, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    result["gflop_per_step"] = round(costs["flops"] / 1e9, 1)
+    result["xla_arguments_gb"] = round(memory.argument_size_in_bytes / 1e9, 3)
+    result["xla_temporaries_gb"] = round(memory.temp_size_in_bytes / 1e9, 3)
+    times = []
+    placed = step.place(batch)
+    for _ in range(WARM_UP + steps):
+        started = time.perf_counter()
+        state, metrics = compiled(state, placed)
+        jax.block_until_ready((state, metrics))
+        times.append(time.perf_counter() - started)
+    times = times[WARM_UP:]
+    result["step_seconds"] = round(statistics.median(times), 4)
+    result["step_seconds_range"] = [round(min(times), 4), round(max(times), 4)]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result["peak_host_gb"] = round(peak * (1 if sys.platform == "darwin" else 1024) / 1e9, 2)
+    if on_device := jax.local_devices()[0].memory_stats():
+        result["peak_device_gb"] = round(on_device["peak_bytes_in_use"] / 1e9, 2)
+    return result
+
+
+def measure_input(config: ConfigDict, steps: int) -> dict[str, object]:
+    """Pictures a second out of the pipeline, of all domains together, while nothing else runs."""
+    batches = data.create(config)
+    count = max(steps, 1000 // config.data.batch_size)
+    for step in range(WARM_UP):
+        batches(step)
+    started = time.perf_counter()
+    for step in range(WARM_UP, WARM_UP + count):
+        batch = batches(step)
+    seconds = time.perf_counter() - started
+    batches.close()
+    pictures = count * sum(len(batch[domain]) for domain in procedural.DOMAINS)
+    return {"input_pictures_per_second": round(pictures / seconds)}
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="FILE[:VARIANT]")
+    parser.add_argument("--size", type=int, help="config.method.image_size")
+    parser.add_argument("--batch", type=int, help="config.data.batch_size, over all devices")
+    parser.add_argument("--steps", type=int, default=10, help="measured steps")
+    parser.add_argument("--no-input", action="store_true", help="leave out the input pipeline")
+    return parser.parse_args()
+
+
+def _resolve(options: argparse.Namespace) -> ConfigDict:
+    path, _, variant = options.config.partition(":")
+    config = configuration.load(configuration.find(path), variant)
+    if options.size:
+        config.method.image_size = options.size
+    if options.batch:
+        config.data.batch_size = options.batch
+    return config
+
+
+def _describe(options: argparse.Namespace) -> dict[str, object]:
+    return {
+        "config": options.config,
+        "size": options.size,
+        "batch": options.batch,
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "cpu_cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+
+
+def _write_pictures(folder: Path) -> None:
+    for domain, pictures in procedural.train_set(PICTURES, PICTURE_SIZE, 0).items():
+        target = folder / f"train{domain.upper()}"
+        target.mkdir()
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).save(target / f"{i}.jpg", quality=95)
+
+
+if __name__ == "__main__":
+    main()
