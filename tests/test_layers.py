@@ -109,7 +109,7 @@ def test_power_iteration_finds_the_largest_singular_value():
         out, new = layer.apply(variables, images, update_stats=True, mutable=["spectral"])
         variables = {**variables, **new}
     plain = Conv(8, 3, use_bias=True).apply({"params": variables["params"]}, images)
-    bias = variables["params"]["bias"]
+    bias = variables["params"]["bias"][None, None, None]
     expected = (plain - bias) / largest_singular_value(variables) + bias
     np.testing.assert_allclose(out, expected, rtol=1e-4, atol=1e-5)
 

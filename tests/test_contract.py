@@ -1,0 +1,236 @@
+"""What every method promises, checked on the tiny twin of every config.
+
+A new config file is found here by itself. One compiled step per config serves most properties.
+"""
+
+import dataclasses
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ganattn import data, hooks, methods, parallel
+from ganattn.checkpoints import restore_variables
+from ganattn.config import folder, from_dict, load, to_dict
+from ganattn.errors import ConfigError
+from ganattn.train import train
+
+CONFIGS = {path.stem: path for path in sorted(folder().glob("*.py"))}
+STEPS = 3
+DEVICES = 8
+
+
+def tiny(name):
+    return load(CONFIGS[name], "tiny")
+
+
+def seed():
+    return np.asarray(jax.random.key_data(jax.random.key(0)))
+
+
+def leaves(tree):
+    found, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in found}
+
+
+def collection(name):
+    """ "variables/generator_a2b/params/encode1/kernel" -> "params"."""
+    return name.split("/")[2]
+
+
+@dataclasses.dataclass
+class Run:
+    """A few mapped steps: the states and metrics along the way, fetched to the host."""
+
+    config: object
+    method: object
+    batches: list
+    traces: int
+    layout: list
+    states: list
+    metrics: list
+    donated: bool
+
+
+@functools.cache
+def run(name):
+    config = tiny(name)
+    method = methods.create(config)
+    mesh = parallel.create_mesh(jax.devices()[:DEVICES])
+    source = data.create(config)
+    batches = [source(step) for step in range(STEPS)]
+    source.close()
+    traces = []
+
+    def counted(state, batch):
+        traces.append(1)
+        return method.mapped().train_step(state, batch)
+
+    step = parallel.map_step(counted, mesh, "pmap")
+    state = parallel.replicate(method.create_state, mesh)(seed())
+    result = Run(config, method, batches, 0, [layout(state)], [fetch(state)], [], False)
+    for batch in batches:
+        before = state
+        state, metrics = step(state, batch)
+        result.layout.append(layout(state))
+        result.states.append(fetch(state))
+        result.metrics.append(jax.device_get(metrics))
+        result.donated = all(leaf.is_deleted() for leaf in leaves(before.opt_state).values())
+    result.traces = len(traces)
+    return result
+
+
+def fetch(state):
+    raw = state.replace(rng=jax.random.key_data(state.rng))
+    # Of a copy: numpy's view of a buffer would keep the step from taking it.
+    return {name: np.asarray(jnp.copy(leaf)) for name, leaf in leaves(raw).items()}
+
+
+def layout(state):
+    return {
+        name: (leaf.shape, leaf.dtype, leaf.is_fully_replicated)
+        for name, leaf in leaves(state).items()
+    }
+
+
+@pytest.fixture(params=CONFIGS)
+def name(request):
+    return request.param
+
+
+def test_state_keeps_its_layout(name):
+    first, *later = run(name).layout
+    assert all(replicated for _, _, replicated in first.values())
+    for each in later:
+        assert each == first
+
+
+def test_step_compiles_once_and_takes_its_state(name):
+    assert run(name).traces == 1
+    assert run(name).donated
+
+
+def test_a_step_moves_what_it_trains_and_counts(name):
+    states = run(name).states
+    first, last = states[0], states[-1]
+    trained = [
+        n for n in first if n.startswith("variables/") and collection(n) in ("params", "rho")
+    ]
+    still = [n for n in trained if np.array_equal(first[n], last[n])]
+    assert trained and not still
+    carried = [n for n in first if n.startswith("variables/") and n not in trained]
+    wide = [n for n in carried if first[n].size > 1]  # a unit vector of one number stays what it is
+    assert not [n for n in wide if np.array_equal(first[n], last[n])]
+    assert int(last["step"]) == STEPS
+    np.testing.assert_array_equal(first["rng"], last["rng"])
+
+
+def test_metrics_are_finite_scalars_named_by_group(name):
+    for metrics in run(name).metrics:
+        assert all(np.shape(value) == () and np.isfinite(value) for value in metrics.values())
+        groups = {metric.split("/")[0] for metric in metrics}
+        assert groups == set(run(name).method.groups)
+        assert all(f"{group}/total" in metrics for group in groups)
+
+
+def test_state_around_given_variables_leaves_them_to_the_caller(name):
+    method, last = run(name).method, run(name).states[-1]
+    given = jax.eval_shape(method.create_state, seed()).variables
+    given = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), given)
+    state = method.create_state(jax.random.key(0), given)
+    jax.tree.map(lambda leaf: leaf.delete(), state.variables)
+    assert not any(leaf.is_deleted() for leaf in leaves(given).values())
+    assert last.keys() == fetch(method.create_state(jax.random.key(0), given)).keys()
+
+
+def test_one_device_equals_many(name, x64):
+    """Metrics, not weights: a bias before a normalisation drifts by rounding alone."""
+    method, batches, given = run(name).method, run(name).batches, in_float64(run(name).states[0])
+
+    def metrics(step, state):
+        seen = []
+        for batch in batches:
+            state, values = step(state, batch)
+            seen.append(jax.device_get(values))
+        return leaves(seen)
+
+    expected = metrics(jax.jit(method.train_step), method.create_state(jax.random.key(0), given))
+    for count, backend in ((DEVICES, "pmap"), (2, "shard_map")):
+        mesh = parallel.create_mesh(jax.devices()[:count])
+        step = parallel.map_step(method.mapped().train_step, mesh, backend)
+        create = parallel.replicate(lambda g: method.create_state(jax.random.key(0), g), mesh)
+        for path, value in metrics(step, create(given)).items():
+            assert value.dtype == np.float64, path
+            np.testing.assert_allclose(value, expected[path], 1e-9, err_msg=f"{backend} {path}")
+
+
+def in_float64(state):
+    """The variables of a fetched state as nested dictionaries of float64."""
+    given = {}
+    for path, leaf in state.items():
+        if path.startswith("variables/"):
+            *outer, last = path.split("/")[1:]
+            tree = functools.reduce(lambda tree, key: tree.setdefault(key, {}), outer, given)
+            tree[last] = leaf.astype(np.float64)
+    return given
+
+
+def test_resume_equals_no_stop(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "create_writer", lambda workdir: None)
+    config = tiny(name)
+    with config.unlocked():
+        config.train.update(pictures_every=0, histograms_every=0, checkpoint_every=2)
+        config.optimizer.total_steps = 4
+    train(config, tmp_path / "whole")
+    (tmp_path / "part").mkdir()
+    (tmp_path / "whole" / "checkpoints" / "2").rename(tmp_path / "moved")
+    (tmp_path / "part" / "checkpoints").mkdir()
+    (tmp_path / "moved").rename(tmp_path / "part" / "checkpoints" / "2")
+    train(config, tmp_path / "part")
+    one, other = (restore_variables(tmp_path / d / "checkpoints")[1] for d in ("whole", "part"))
+    assert one["step"] == other["step"] == 4
+    assert one["leaves"] == other["leaves"]  # with a checksum each
+
+
+def test_translation_has_its_shape_and_range_at_any_batch(name):
+    method = run(name).method
+    if not method.directions:
+        pytest.skip("makes pictures from noise")
+    state = jax.jit(method.create_state)(seed())
+    images = jnp.asarray(run(name).batches[0]["a"][:3])
+    translate = jax.jit(method.translate, static_argnames="direction")
+    for direction in method.directions:
+        out = translate(state.variables, images, direction=direction)
+        assert out.images.shape == images.shape
+        assert np.abs(out.images).max() <= 1
+        single = [translate(state.variables, image[None], direction=direction) for image in images]
+        joined = np.concatenate([each.images for each in single])
+        np.testing.assert_allclose(out.images, joined, atol=1e-4)
+        if out.attention is not None:
+            assert out.attention.shape[0] == 3 and out.attention.shape[-1] == 1
+    with pytest.raises(ConfigError, match="direction is 'c2d'"):
+        method.translate(state.variables, images, direction="c2d")
+
+
+def test_bfloat16_keeps_parameters_and_statistics_in_float32(name):
+    config = tiny(name)
+    config.method.dtype = "bfloat16"
+    method = methods.create(config)
+    state = jax.eval_shape(method.create_state, seed())
+    new, _ = jax.eval_shape(method.train_step, state, run(name).batches[0])
+    for tree in (new.variables, new.opt_state):
+        assert {str(leaf.dtype) for leaf in leaves(tree).values()} <= {"float32", "int32"}
+    traced = jax.jit(method.train_step).trace(state, run(name).batches[0])
+    assert "bf16" in str(traced.jaxpr)
+
+
+def test_config_goes_through_json_and_refuses_misspelling(name):
+    config = tiny(name)
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+    with pytest.raises(AttributeError, match="batch_sise"):
+        config.data.batch_sise = 2
+    with pytest.raises(ConfigError, match="unknown config variant 'tinny'"):
+        load(CONFIGS[name], "tinny")
