@@ -23,6 +23,7 @@ from ganattn.errors import CheckpointError, ConfigError, UserError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("ganattn").setLevel(logging.INFO)
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command is not _train:
@@ -141,23 +142,18 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:
     """The config file with its overrides, or the run's stored one when no file is named."""
-    values = flags.FlagValues()
     if config is None:
         stored = workdir / "config.json"
         if not stored.is_file():
             raise ConfigError(f"no run in {workdir} to resume: name a config with --config")
         base = configuration.from_dict(json.loads(stored.read_text(encoding="utf-8")))
-        config_flags.DEFINE_config_dict("config", base, flag_values=values)
-        arguments = ["ganattn", *overrides]
     else:
         path, _, variant = config.partition(":")
-        # Loading it here first gives config errors as such; absl would wrap them in its own.
         base = configuration.load(configuration.find(path), variant)
-        config_flags.DEFINE_config_file("config", flag_values=values)
-        named = f"{configuration.find(path)}:{variant}" if variant else configuration.find(path)
-        arguments = ["ganattn", f"--config={named}", *overrides]
     for override in overrides:
         _require_field(base, override)
+    values, arguments = flags.FlagValues(), ["ganattn", *overrides]
+    config_flags.DEFINE_config_dict("config", base, flag_values=values, sys_argv=arguments)
     try:
         left = values(arguments)[1:]
     except (flags.Error, TypeError, ValueError, AttributeError, KeyError) as error:

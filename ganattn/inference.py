@@ -154,7 +154,8 @@ def read_authors(
 ) -> tuple[ConfigDict, dict[str, dict[str, Any]]]:
     """Config and variables of an authors' checkpoint: the system's config with the file's sizes.
 
-    Raises ForeignFileError when the file is not such a checkpoint.
+    Raises ForeignFileError when the file is not such a checkpoint, CheckpointError when its arrays
+    do not fit each other.
     """
     networks = read_torch(file)
     variables = interop.from_authors(system, networks)
@@ -162,6 +163,7 @@ def read_authors(
     with config.unlocked():
         config.method.update(interop.method_fields(system, networks))
         config.data.crop_size = config.method.image_size
+    methods.create(config).check_variables(variables)
     return config, variables
 
 

@@ -52,3 +52,25 @@ def merge_networks(
 ) -> dict[str, Variables]:
     """Inverse of `split_networks`."""
     return {name: {**trained[name], **carried[name]} for name in trained}
+
+
+def differences(found: Tree, expected: Tree) -> list[str]:
+    """A phrase for every leaf that is missing, unknown, or of another shape than expected."""
+    shapes, wanted = _shapes(found), _shapes(expected)
+    lines = []
+    for path in sorted(shapes.keys() | wanted.keys()):
+        if path not in wanted:
+            lines.append(f"{path} is unknown")
+        elif path not in shapes:
+            lines.append(f"{path} is missing")
+        elif shapes[path] != wanted[path]:
+            lines.append(f"{path} has shape {shapes[path]} and not {wanted[path]}")
+    return lines
+
+
+def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
+        for path, leaf in leaves
+    }

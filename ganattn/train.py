@@ -21,6 +21,7 @@ from ganattn.preemption import Interrupt
 from ganattn.state import TrainState
 from ganattn.workdir import (
     local_folder,
+    parameter_counts,
     refuse_other_method,
     write_config,
     write_parameters,
@@ -116,10 +117,7 @@ def describe(config: ConfigDict) -> str:
     mesh = parallel.create_mesh()
     parallel.check_batch_size(config.data.batch_size, mesh)
     state = jax.eval_shape(methods.create(config).create_state, _seed(config))
-    sizes = [
-        f"{name}: {sum(leaf.size for leaf in jax.tree.leaves(variables['params'])):,} parameters"
-        for name, variables in state.variables.items()
-    ]
+    sizes = parameter_counts(state.variables)
     device = jax.devices()[0].device_kind
     share = config.data.batch_size // mesh.size
     devices = f"{mesh.size} x {device}, {share} of {config.data.batch_size} examples each"

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from ganattn.config import to_dict
 from ganattn.errors import CheckpointError, ConfigError
-from ganattn.state import Variables
+from ganattn.state import Variables, split
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("ganattn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow")
@@ -51,11 +51,21 @@ def write_versions(workdir: Path) -> None:
 
 
 def write_parameters(variables: Mapping[str, Variables], workdir: Path) -> None:
-    """Writes `parameters.txt`, a table of every parameter's shape and size, and logs it."""
-    params = {name: collections["params"] for name, collections in variables.items()}
-    overview = parameter_overview.get_parameter_overview(params, include_stats=False)
-    _log.info("Parameters:\n%s", overview)
+    """Writes `parameters.txt`, a table of every parameter's shape and size; logs the sums."""
+    trained = {name: split(collections)[0] for name, collections in variables.items()}
+    overview = parameter_overview.get_parameter_overview(trained, include_stats=False)
+    for line in parameter_counts(variables):
+        _log.info(line)
     write_whole(workdir / "parameters.txt", overview + "\n")
+
+
+def parameter_counts(variables: Mapping[str, Variables]) -> list[str]:
+    """A line for each network: how many numbers are trained."""
+    counts = {
+        name: sum(leaf.size for leaf in jax.tree.leaves(split(collections)[0]))
+        for name, collections in variables.items()
+    }
+    return [f"{name}: {count:,} parameters" for name, count in counts.items()]
 
 
 def refuse_other_method(config: ConfigDict, workdir: Path) -> None:

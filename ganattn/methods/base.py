@@ -12,8 +12,16 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
+from ganattn.errors import CheckpointError
 from ganattn.parallel import AXIS, mean_over
-from ganattn.state import TrainState, Tree, Variables, merge_networks, split_networks
+from ganattn.state import (
+    TrainState,
+    Tree,
+    Variables,
+    differences,
+    merge_networks,
+    split_networks,
+)
 
 
 class Translation(NamedTuple):
@@ -82,7 +90,8 @@ class Method(abc.ABC):
         """Fresh state, or one around given variables; networks not given are initialised.
 
         rng: typed key or the raw uint32 of one. Leaves are copied, never shared with the caller;
-        fresh networks take the precision of those given, float32 if there are none.
+        fresh networks take the precision of those given, float32 if there are none. Raises
+        CheckpointError for variables that do not fit.
         """
         if not jnp.issubdtype(rng.dtype, jax.dtypes.prng_key):
             rng = jax.random.wrap_key_data(rng)
@@ -92,6 +101,7 @@ class Method(abc.ABC):
         given = variables or {}
         dtypes = [jnp.asarray(leaf).dtype for leaf in jax.tree.leaves(given)]
         dtype = max(dtypes, key=lambda d: d.itemsize) if dtypes else jnp.float32
+        self.check_variables(given)
         whole = {
             name: jax.tree.map(lambda x: jnp.array(x, copy=True), dict(given[name]))
             if name in given
@@ -103,6 +113,23 @@ class Method(abc.ABC):
             for group, names in self.groups.items()
         }
         return TrainState(jnp.zeros((), jnp.int32), rng, whole, opt_state, self.create_memory())
+
+    def check_variables(self, variables: Mapping[str, Variables]) -> None:
+        """Raises CheckpointError naming the first arrays that do not fit these networks."""
+        unknown = sorted(set(variables) - set(self.networks))
+        wrong = [f"there is no network {name!r}" for name in unknown]
+        for name in sorted(set(variables) & set(self.networks)):
+            spec = self.network_input(name)
+            expected = jax.eval_shape(
+                self.networks[name].init, jax.random.key(0), jnp.zeros(spec.shape, spec.dtype)
+            )
+            wrong += [f"{name}/{line}" for line in differences(variables[name], expected)]
+        if wrong:
+            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise CheckpointError(
+                f"the variables are of another architecture: {'; '.join(wrong[:3])}{more}: "
+                "set config.method as it was when they were made"
+            )
 
     def create_memory(self) -> Tree:
         """What the method remembers between steps, empty at the start."""

@@ -1,0 +1,106 @@
+"""Authors' names to ours and back, and what does not fit is named."""
+
+import jax
+import numpy as np
+import pytest
+
+from ganattn import interop, methods
+from ganattn.config import find, load
+from ganattn.errors import CheckpointError, ConfigError, ForeignFileError
+from ganattn.inference import read_authors
+from ganattn.interop.torch_files import read_torch
+
+
+@pytest.fixture
+def networks(golden_folder):
+    """A fresh copy of a small checkpoint of all six networks."""
+    found = read_torch(golden_folder / "torch" / "ugatit_tiny.pt")
+    return {name: dict(arrays) for name, arrays in found.items()}
+
+
+def test_a_subset_goes_there_and_back(networks):
+    part = {"genB2A": networks["genB2A"], "disLA": networks["disLA"]}
+    variables = interop.from_authors("ugatit", part)
+    assert set(variables) == {"generator_b2a", "discriminator_local_a"}
+    assert set(variables["generator_b2a"]) == {"params", "rho"}
+    assert set(variables["discriminator_local_a"]) == {"params", "spectral"}
+    back = interop.to_authors("ugatit", variables)
+    assert set(back) == set(part)
+    for name, arrays in part.items():
+        assert back[name].keys() == arrays.keys()
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(back[name][key], array, strict=True)
+
+
+def test_the_prefix_of_data_parallel_is_dropped(networks):
+    wrapped = {"genA2B": {f"module.{key}": x for key, x in networks["genA2B"].items()}}
+    one = interop.from_authors("ugatit", wrapped)
+    other = interop.from_authors("ugatit", {"genA2B": networks["genA2B"]})
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+    fields = interop.method_fields("ugatit", wrapped)
+    assert fields["width"] == 4 and fields["num_residual_blocks"] == 1
+
+
+def test_fields_of_the_method(networks):
+    fields = interop.method_fields("ugatit", networks)
+    assert fields == {
+        "width": 4, "num_residual_blocks": 1, "light": True, "discriminator_layers": (4, 3)
+    }  # fmt: skip
+
+
+def drop(networks):
+    del networks["genA2B"]["gamma.weight"]
+
+
+def add(networks):
+    networks["disGA"]["model.99.weight"] = np.zeros(3)
+
+
+def rename(networks):
+    networks["generator"] = networks.pop("genA2B")
+
+
+def old_code(networks):
+    networks["genA2B"]["FC.1.weight"] = networks["genA2B"].pop("FC.2.weight")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (drop, "network 'genA2B' has 1 missing.*gamma.weight"),
+        (add, "network 'disGA' has 1 unknown.*model.99.weight"),
+        (rename, "ugatit has no network 'generator': expected genA2B"),
+        (old_code, "FC.1.weight"),
+        (dict.clear, "ugatit has no network in this file"),
+    ],
+)
+def test_foreign_networks_are_named(networks, change, message):
+    change(networks)
+    with pytest.raises(ForeignFileError, match=message) as caught:
+        interop.from_authors("ugatit", networks)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_system_is_named():
+    with pytest.raises(ConfigError, match=r"unknown system .gan.: use one of .*ugatit"):
+        interop.from_authors("gan", {})
+
+
+def test_arrays_that_do_not_fit_are_named(networks):
+    variables = interop.from_authors("ugatit", networks)
+    method = methods.create(load(find("ugatit"), "tiny"))
+    kernel = variables["generator_a2b"]["params"]["stem"]["kernel"]
+    variables["generator_a2b"]["params"]["stem"]["kernel"] = kernel[..., :3]
+    message = r"generator_a2b/params/stem/kernel has shape \(7, 7, 3, 3\) and not \(7, 7, 3, 4\)"
+    with pytest.raises(CheckpointError, match=message):
+        method.create_state(jax.random.key(0), variables)
+    with pytest.raises(CheckpointError, match="there is no network 'critic'"):
+        method.check_variables({"critic": {}})
+
+
+def test_read_authors_takes_the_sizes_from_the_file(golden_folder):
+    config, variables = read_authors(golden_folder / "torch" / "ugatit_tiny.pt", "ugatit")
+    assert config.method.width == 4 and config.method.light
+    assert len(variables) == 6
+    state = methods.create(config).create_state(jax.random.key(0), variables)
+    assert state.variables.keys() == variables.keys()
