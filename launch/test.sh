@@ -15,4 +15,5 @@ stage() {
 stage ruff check --quiet
 stage ruff format --check --quiet
 stage mypy --no-error-summary
-stage pytest -q "$@"
+# Most of a test is compiling, on one core; a file's tests share what they compile.
+stage pytest -q -n 2 --dist loadfile "$@"

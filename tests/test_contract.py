@@ -197,8 +197,6 @@ def test_resume_equals_no_stop(name, tmp_path, monkeypatch):
 
 def test_translation_has_its_shape_and_range_at_any_batch(name):
     method = run(name).method
-    if not method.directions:
-        pytest.skip("makes pictures from noise")
     state = jax.jit(method.create_state)(seed())
     images = jnp.asarray(run(name).batches[0]["a"][:3])
     translate = jax.jit(method.translate, static_argnames="direction")
