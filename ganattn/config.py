@@ -22,7 +22,7 @@ def base() -> Config:
     """Fields of the frame: data, training loop, devices."""
     config = Config()
     config.seed = 0  # of the parameters, the data order and every draw
-    config.parallel = "auto"  # pmap | shard_map | auto (pmap in one process)
+    config.parallel = "auto"  # pmap | shard_map | auto (see parallel.map_method)
 
     data = config.data = Config()
     data.source = "folder"  # folder | tfds | arrays | procedural

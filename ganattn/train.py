@@ -64,7 +64,7 @@ def train(
     mesh = parallel.create_mesh()
     parallel.check_batch_size(config.data.batch_size, mesh)
     method = method or methods.create(config)
-    step_fn = parallel.map_step(method.mapped().train_step, mesh, config.parallel)
+    step_fn = parallel.map_method(method, mesh, config.parallel)
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         if batches is None:
             share = {"process_index": jax.process_index(), "process_count": jax.process_count()}

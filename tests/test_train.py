@@ -85,7 +85,7 @@ def test_files_of_a_run(tmp_path):
     assert config["method"] == {"name": "toy", "width": 3}
     versions = json.loads((result.workdir / "versions.json").read_text())
     assert versions["packages"]["jax"] == jax.__version__
-    assert "generator/Conv_0/kernel" in (result.workdir / "parameters.txt").read_text()
+    assert "generator/params/Conv_0/kernel" in (result.workdir / "parameters.txt").read_text()
 
 
 def test_resume_is_bit_equal_to_one_run(tmp_path, uninterrupted):
