@@ -158,13 +158,14 @@ def test_one_device_equals_many(name, x64):
         return leaves(seen)
 
     expected = metrics(jax.jit(method.train_step), method.create_state(jax.random.key(0), given))
-    for count, backend in ((DEVICES, "pmap"), (2, "shard_map")):
-        mesh = parallel.create_mesh(jax.devices()[:count])
-        step = parallel.map_step(method.mapped().train_step, mesh, backend)
-        create = parallel.replicate(lambda g: method.create_state(jax.random.key(0), g), mesh)
-        for path, value in metrics(step, create(given)).items():
-            assert value.dtype == np.float64, path
-            np.testing.assert_allclose(value, expected[path], 1e-9, err_msg=f"{backend} {path}")
+    mesh = parallel.create_mesh(jax.devices()[:DEVICES])
+    step = parallel.map_step(method.mapped().train_step, mesh, "shard_map")
+    create = parallel.replicate(lambda g: method.create_state(jax.random.key(0), g), mesh)
+    mapped, by_pmap = metrics(step, create(given)), leaves(run(name).metrics)
+    for path, value in expected.items():
+        assert value.dtype == np.float64, path
+        np.testing.assert_allclose(mapped[path], value, 1e-9, err_msg=path)
+        np.testing.assert_allclose(by_pmap[path], value, 1e-3, err_msg=path)  # in float32
 
 
 def in_float64(state):
