@@ -26,6 +26,10 @@ def base() -> Config:
 
     data = config.data = Config()
     data.source = "folder"  # folder | tfds | arrays | procedural
+    data.layout = "unpaired"  # of a folder: unpaired | paired (by name) | aligned (side by side)
+    data.folders = ("A", "B")  # endings of the two domains' folders: trainA trainB
+    data.swap = False  # exchange the domains
+    data.palette = ""  # colours of label ids in domain a: facades | spectrum; "" reads pictures
     data.path = ""  # folder with trainA trainB testA testB | TFDS name | .npz with a, b
     data.download = False  # let TFDS fetch what is not there
     data.batch_size = 1  # global: over all devices and processes

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ganattn import data
 from ganattn.config import base
-from ganattn.data import pictures, procedural
+from ganattn.data import palettes, pictures, procedural
 from ganattn.data.sampling import Sampler
 from ganattn.errors import ConfigError, DataError
 
@@ -280,3 +280,66 @@ def test_training_from_arrays_and_caches_needs_no_tensorflow(folder):
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.stdout == "(4, 16, 16, 3)\n"
     assert "pip install 'ganattn[tf]'" in run.stderr.splitlines()[-1]
+
+
+def pairs(root, part="train", count=4):
+    """Two folders whose pictures of one name show the same, and the same side by side."""
+    for i in range(count):
+        left, right = picture(i), 255 - picture(i)
+        save(root / f"{part}A" / f"{i}.png", left)
+        save(root / f"{part}B" / f"{i}.jpg", right, quality=95, subsampling=0)
+        save(root / part / f"{i}.png", np.concatenate([left, right], 1))
+    return root
+
+
+@pytest.mark.parametrize("cache", [False, True])
+@pytest.mark.parametrize(("layout", "tolerance"), [("paired", 0.08), ("aligned", 2.01 / 127.5)])
+def test_pairs_are_drawn_and_cut_alike(tmp_path, layout, tolerance, cache):
+    pairs(pairs(tmp_path), "val", 2)
+    batches = data.create(configure("folder", tmp_path, layout=layout, cache=cache))
+    for step in range(3):
+        batch = batches(step)
+        np.testing.assert_array_equal(batch["index_a"], batch["index_b"])
+        assert np.abs(batch["a"] + batch["b"]).max() <= tolerance  # one is the other's negative
+    shown = batches.test_pictures(2)
+    assert np.abs(shown["a"] + shown["b"]).max() <= tolerance
+    swapped = data.create(configure("folder", tmp_path, layout=layout, cache=cache, swap=True))
+    np.testing.assert_array_equal(swapped(2)["b"], batch["a"])
+    np.testing.assert_array_equal(swapped(2)["a"], batch["b"])
+    batches.close()
+    swapped.close()
+
+
+def test_a_picture_without_partner_is_named_or_left_out(tmp_path):
+    pairs(tmp_path)
+    (tmp_path / "trainB" / "2.jpg").unlink()
+    with pytest.raises(DataError, match=r"trainA/2\.png has no namesake in the other folder"):
+        data.create(configure("folder", tmp_path, layout="paired"))
+    batches = data.create(configure("folder", tmp_path, layout="paired", on_error="skip"))
+    assert batches.sizes == {"a": 3, "b": 3}
+    assert np.abs(batches(0)["a"] + batches(0)["b"]).max() <= 0.08
+    batches.close()
+
+
+def test_label_ids_become_colours(tmp_path):
+    ids = np.arange(SIZE * SIZE).reshape(SIZE, SIZE) * 13 // SIZE**2
+    for i in range(2):
+        save(tmp_path / "train_label" / f"{i}.png", ids.astype(np.uint8))
+        save(tmp_path / "train_img" / f"{i}.jpg", picture(i))
+    fields = {"layout": "paired", "folders": ("_label", "_img"), "palette": "facades"}
+    fields |= {"load_size": SIZE, "crop_size": SIZE, "flip": False}
+    batches = data.create(configure("folder", tmp_path, **fields))
+    expected = pictures.to_float(palettes.palette("facades")[ids])
+    np.testing.assert_allclose(batches(0)["a"][0], expected, atol=1e-6)
+    batches.close()
+    save(tmp_path / "train_label" / "1.png", np.full((SIZE, SIZE), 40, np.uint8))
+    with pytest.raises(DataError, match=r"1\.png has the label id 40: data.palette has 13 ids"):
+        data.create(configure("folder", tmp_path, cache=True, **fields))
+
+
+def test_indices_name_the_pictures(folder):
+    config = configure("folder", folder, load_size=SIZE, crop_size=SIZE, flip=False, cache=True)
+    batch = data.create(config)(0)
+    for index, each in zip(batch["index_a"], batch["a"], strict=True):
+        read = pictures.read_rgb(folder / "trainA" / f"{index}.jpg")
+        np.testing.assert_array_equal(each, pictures.to_float(read))

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from ganattn.data import arrays, catalog, folder, procedural
 from ganattn.data.batches import Batches, Pipeline
+from ganattn.data.palettes import PALETTES
 from ganattn.data.pictures import INTERPOLATIONS, to_float
 from ganattn.errors import ConfigError
 
@@ -33,7 +34,7 @@ class _Found(NamedTuple):
 
 
 def _folder(config: ConfigDict) -> _Found:
-    path = Path(_required(config.data.path, "the folder that holds trainA and trainB"))
+    path = Path(_required(config.data.path, "the folder that holds the training pictures"))
     return _Found(*folder.create(path, config.data))
 
 
@@ -67,6 +68,8 @@ SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {
 def _check(data: ConfigDict) -> None:
     choices: dict[str, Iterable[str]] = {
         "source": SOURCES,
+        "layout": folder.LAYOUTS,
+        "palette": PALETTES,
         "interpolation": INTERPOLATIONS,
         "on_error": ("stop", "skip"),
     }

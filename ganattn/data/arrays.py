@@ -15,10 +15,11 @@ from ganattn.errors import DataError
 class Memory:
     """A `Pipeline` over arrays "a", "b" and, if there are, "test_a", "test_b": (n, h, w, 3) uint8.
 
-    They are resized once; a draw mirrors and crops.
+    They are resized once; a draw mirrors and crops. paired: see `Pipeline`.
     """
 
-    def __init__(self, pictures: Mapping[str, np.ndarray], data: ConfigDict):
+    def __init__(self, pictures: Mapping[str, np.ndarray], data: ConfigDict, paired: bool = False):
+        self.paired = paired
         self._crop, self._interpolation = data.crop_size, data.interpolation
         self._test = {
             domain: pictures.get(f"test_{domain}", pictures[domain]) for domain in DOMAINS

@@ -18,6 +18,12 @@ class Pipeline(Protocol):
     @property
     def sizes(self) -> Mapping[str, int]:
         """Number of training pictures by domain."""
+        ...
+
+    @property
+    def paired(self) -> bool:
+        """Whether picture i of every domain shows the same thing."""
+        ...
 
     def stream(self, draws: Iterator[Mapping[str, Draws]], share: int) -> Iterator[Batch]:
         """For each step's draws: domain -> (share, crop, crop, 3) float32 in [-1, 1]."""
@@ -51,19 +57,30 @@ class Batches:
         self._pipeline = pipeline
         self._share = data.batch_size // process_count
         self._sampler = Sampler(
-            self.sizes, data.batch_size, config.seed, data.flip, process_index, process_count
+            self.sizes,
+            data.batch_size,
+            config.seed,
+            data.flip,
+            process_index,
+            process_count,
+            pipeline.paired,
         )
         self._thread = ThreadPoolExecutor(1, "batches")
         self._stream: Iterator[Batch] = iter(())
         self._step, self._next = -1, Future[Batch]()
 
     def __call__(self, step: int) -> Batch:
-        """{"a", "b"}: (batch / processes, crop, crop, 3) float32 in [-1, 1]; steps count from 0."""
+        """{"a", "b"}: (batch / processes, crop, crop, 3) float32 in [-1, 1]; steps count from 0.
+
+        "index_a", "index_b": (batch / processes,) int32, which pictures of the source they are.
+        """
         if step != self._step:
             self._next.cancel()
             self._stream = self._pipeline.stream(self._draws(step), self._share)
             self._next = self._thread.submit(next, self._stream)
-        batch = self._next.result()
+        batch = dict(self._next.result())
+        for domain, draws in self._sampler(step).items():
+            batch[f"index_{domain}"] = draws.example.astype(np.int32)
         self._step, self._next = step + 1, self._thread.submit(next, self._stream)
         return batch
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data.pictures import read_rgb, resize, to_float
+from ganattn.data.pictures import read_labels, read_rgb, resize, to_float
 from ganattn.data.sampling import Draws
 from ganattn.errors import DataError
 
@@ -25,27 +25,44 @@ class Pictures:
     """Encoded pictures of one domain.
 
     content: paths, or bytes. plain: which of them TensorFlow decodes as Pillow does; the others go
-    through Pillow.
+    through Pillow. half: "left" or "right" where a file holds two pictures side by side. palette:
+    (ids, 3) uint8, the colours of files that hold label ids.
     """
 
     content: Sequence[str] | Sequence[bytes]
     plain: np.ndarray
+    half: str | None = None
+    palette: np.ndarray | None = None
 
     def read(self, index: int) -> np.ndarray:
-        """(h, w, 3) uint8, upright."""
+        """(h, w, 3) uint8, upright; of a file with two pictures the half that is meant."""
         content = self.content[index]
-        return read_rgb(io.BytesIO(content) if isinstance(content, bytes) else Path(content))
+        file = io.BytesIO(content) if isinstance(content, bytes) else Path(content)
+        picture = read_rgb(file) if self.palette is None else read_labels(file, self.palette)
+        return self.cut(picture)
+
+    def cut(self, picture: np.ndarray) -> np.ndarray:
+        """The half of (h, w, 3) that is meant."""
+        if self.half is None:
+            return picture
+        middle = picture.shape[1] // 2
+        return picture[:, :middle] if self.half == "left" else picture[:, middle:]
 
 
 class Encoded:
     """A `Pipeline` that decodes in parallel; needs TensorFlow, which is imported on first use.
 
-    train, test: domain -> Pictures.
+    train, test: domain -> Pictures. paired: see `Pipeline`.
     """
 
     def __init__(
-        self, train: Mapping[str, Pictures], test: Mapping[str, Pictures], data: ConfigDict
+        self,
+        train: Mapping[str, Pictures],
+        test: Mapping[str, Pictures],
+        data: ConfigDict,
+        paired: bool = False,
     ):
+        self.paired = paired
         self._train = train
         self._test = {domain: test.get(domain, pictures) for domain, pictures in train.items()}
         self._data = data
@@ -128,7 +145,13 @@ class Encoded:
             encoded = tf.io.read_file(content[example]) if from_files else content[example]
             # Reads PNG as well. The accurate transform gives Pillow's pixels; the default is off by
             # up to 7 of 255.
-            return tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE")
+            picture = tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE")
+            middle = tf.shape(picture)[1] // 2
+            return {
+                None: lambda: picture,
+                "left": lambda: picture[:, :middle],
+                "right": lambda: picture[:, middle:],
+            }[pictures.half]()
 
         def decode(example):
             if pictures.plain.all():  # a branch in the graph would cost as much as decoding

@@ -47,6 +47,26 @@ def _from_deep_grey(picture: Image.Image) -> np.ndarray:
     return np.repeat(grey[..., None], 3, -1)
 
 
+def read_labels(file: str | os.PathLike | IO[bytes], palette: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8: the colours that `palette` (ids, 3) gives to a file of label ids.
+
+    Raises DataError for a file that is no whole picture, has more than one channel, or an id that
+    the palette lacks.
+    """
+    try:
+        with Image.open(file) as picture:
+            if picture.mode not in ("L", "P", "I;16", "I", "1"):
+                raise DataError(f"{file} holds {picture.mode} and no label ids: unset data.palette")
+            ids = np.asarray(picture).astype(np.int64)
+    except FileNotFoundError:
+        raise DataError(f"no picture {file}: check the path") from None
+    except _BROKEN as error:
+        raise DataError(f"{file} is no whole picture ({error}): replace or remove it") from error
+    if ids.max() >= len(palette):
+        raise DataError(f"{file} has the label id {ids.max()}: data.palette has {len(palette)} ids")
+    return palette[ids]
+
+
 def resize(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
     """(h, w, 3) uint8 to (height, width, 3) uint8; interpolation "bilinear" or "bicubic"."""
     if picture.shape[:2] == (height, width):

@@ -28,7 +28,10 @@ class Draws(NamedTuple):
 
 
 class Sampler:
-    """Draws of one process; each domain is reshuffled independently, epoch by epoch."""
+    """Draws of one process; each domain is reshuffled independently, epoch by epoch.
+
+    paired: picture i of every domain shows the same thing, so all are drawn and cut alike.
+    """
 
     def __init__(
         self,
@@ -38,13 +41,17 @@ class Sampler:
         flip: bool,
         process_index: int = 0,
         process_count: int = 1,
+        paired: bool = False,
     ):
         share = batch_size // process_count
         self._sizes, self._batch_size, self._seed, self._flip = sizes, batch_size, seed, flip
+        self._paired = paired
         self._part = slice(process_index * share, (process_index + 1) * share)
 
     def __call__(self, step: int) -> dict[str, Draws]:
         """This process's share of the batch of `step`, which counts from 0."""
+        if self._paired:
+            return dict.fromkeys(self._sizes, self._draw(step, next(iter(self._sizes))))
         return {domain: self._draw(step, domain) for domain in self._sizes}
 
     def _draw(self, step: int, domain: str) -> Draws:
