@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -272,7 +273,8 @@ def test_procedural_truth_differs_only_inside_the_mask():
 
 def test_training_from_arrays_and_caches_needs_no_tensorflow(folder):
     code = (
-        "import sys; sys.modules['tensorflow'] = None\n"
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "sys.modules['tensorflow'] = None\n"
         "from ganattn import data; from test_data import configure\n"
         f"print(data.create(configure('folder', {str(folder)!r}, cache=True))(0)['a'].shape)\n"
         f"data.create(configure('folder', {str(folder)!r}))(0)"
