@@ -69,8 +69,12 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
-    imported.add_argument("system", help="whose: ugatit")
-    imported.add_argument("file", type=Path, help=".pt or .pth")
+    imported.add_argument("system", help="whose, such as ugatit or cyclegan")
+    imported.add_argument(
+        "files",
+        nargs="+",
+        help=".pt of all networks, or one a network: NAME=FILE or *_net_NAME.pth",
+    )
 
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
     export.add_argument("--output", type=Path, required=True)
@@ -118,7 +122,7 @@ def _import(options: argparse.Namespace, _: list[str]) -> None:
     store = Checkpoints(options.workdir / "checkpoints")
     if store.latest() is not None:
         raise CheckpointError(f"{options.workdir} already holds a run: name another workdir")
-    config, variables = read_authors(options.file, options.system)
+    config, variables = read_authors(options.files, options.system)
     state = methods.create(config).create_state(jax.random.key(config.seed), variables)
     store.save(0, state, config)
     store.close()

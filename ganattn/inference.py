@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import io
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +19,11 @@ from ganattn import config as configuration
 from ganattn import figures, interop, methods
 from ganattn.checkpoints import restore_variables
 from ganattn.data.pictures import read_rgb
-from ganattn.errors import ConfigError, DataError
+from ganattn.errors import ConfigError, DataError, ForeignFileError
 from ganattn.interop.torch_files import read_torch
 
 Picture = np.ndarray | Image.Image | str | os.PathLike
+Files = str | os.PathLike | Sequence[str | os.PathLike]
 CHUNK = 8  # pictures translated at once
 
 
@@ -84,10 +86,10 @@ class Translator:
         return cls(methods.create(config), variables, config.data.crop_size)
 
     @classmethod
-    def from_authors(cls, file: str | os.PathLike, system: str = "ugatit") -> Self:
+    def from_authors(cls, file: Files, system: str = "ugatit") -> Self:
         """Loads a checkpoint that the authors' PyTorch code wrote; torch is not needed.
 
-        Raises ForeignFileError when the file is not such a checkpoint.
+        file: see `read_authors`. Raises ForeignFileError when one is not such a checkpoint.
         """
         config, variables = read_authors(file, system)
         return cls(methods.create(config), variables, config.method.image_size)
@@ -149,15 +151,16 @@ class Translator:
         return np.asarray(Image.fromarray(array).resize(target, Image.Resampling.BILINEAR))
 
 
-def read_authors(
-    file: str | os.PathLike, system: str
-) -> tuple[ConfigDict, dict[str, dict[str, Any]]]:
+def read_authors(file: Files, system: str) -> tuple[ConfigDict, dict[str, dict[str, Any]]]:
     """Config and variables of an authors' checkpoint: the system's config with the file's sizes.
 
-    Raises ForeignFileError when the file is not such a checkpoint, CheckpointError when its arrays
-    do not fit each other.
+    file: one that holds all networks by name, or a list with one for each network, as "G_A=FILE"
+    or named like latest_net_G_A.pth. Raises ForeignFileError when one is not such a checkpoint,
+    CheckpointError when arrays do not fit each other.
     """
-    networks = read_torch(file)
+    networks: dict[str, Any] = {}
+    for one in [file] if isinstance(file, str | os.PathLike) else file:
+        networks |= _networks(os.fspath(one))
     variables = interop.from_authors(system, networks)
     config = configuration.load(configuration.find(system))
     with config.unlocked():
@@ -165,6 +168,20 @@ def read_authors(
         config.data.crop_size = config.method.image_size
     methods.create(config).check_variables(variables)
     return config, variables
+
+
+def _networks(file: str) -> dict[str, Any]:
+    """The networks of a file by the authors' names."""
+    name, path = file.split("=", 1) if "=" in file and not Path(file).exists() else ("", file)
+    content = read_torch(path)
+    if not any(isinstance(value, np.ndarray) for value in content.values()):
+        return content
+    found = re.search(r"_net_(\w+)\.", Path(path).name)
+    if not name and not found:
+        raise ForeignFileError(
+            f"{path} holds one network and does not say which: write NAME=FILE, such as G_A={path}"
+        )
+    return {name or found[1]: content}  # type: ignore[index]
 
 
 def _listed(pictures: Any) -> list[Picture]:

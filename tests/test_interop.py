@@ -1,10 +1,12 @@
 """Authors' names to ours and back, and what does not fit is named."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
 
-from ganattn import interop, methods
+from ganattn import inference, interop, methods
 from ganattn.config import find, load
 from ganattn.errors import CheckpointError, ConfigError, ForeignFileError
 from ganattn.inference import read_authors
@@ -99,8 +101,19 @@ def test_arrays_that_do_not_fit_are_named(networks):
 
 
 def test_read_authors_takes_the_sizes_from_the_file(golden_folder):
-    config, variables = read_authors(golden_folder / "torch" / "ugatit_tiny.pt", "ugatit")
+    config, variables = read_authors([golden_folder / "torch" / "ugatit_tiny.pt"], "ugatit")
     assert config.method.width == 4 and config.method.light
     assert len(variables) == 6
     state = methods.create(config).create_state(jax.random.key(0), variables)
     assert state.variables.keys() == variables.keys()
+
+
+def test_one_network_a_file(golden_folder, networks, tmp_path, monkeypatch):
+    """Named by the file, or in front of it."""
+    names = {"latest_net_genA2B.pth": "genA2B", "other.pth": "disGA"}
+    monkeypatch.setattr(inference, "read_torch", lambda path: networks[names[Path(path).name]])
+    files = [tmp_path / "latest_net_genA2B.pth", f"disGA={tmp_path}/other.pth"]
+    _, variables = read_authors(files, "ugatit")
+    assert set(variables) == {"generator_a2b", "discriminator_global_a"}
+    with pytest.raises(ForeignFileError, match="does not say which: write NAME=FILE"):
+        read_authors(tmp_path / "other.pth", "ugatit")
