@@ -28,3 +28,6 @@ def binary_cross_entropy(logits: Array, is_real: bool) -> Array:
     logits: any shape, unbounded. Source: U-GAT-IT eq. 5; pix2pix eq. 1.
     """
     return jnp.mean(jax.nn.softplus(-logits if is_real else logits))
+
+
+ADVERSARIAL = {"least_squares": least_squares, "cross_entropy": binary_cross_entropy}

@@ -1,6 +1,7 @@
-"""Optax chains of the papers: Adam with coupled L2, linear decay, and rho held inside [0, 1]."""
+"""Optax chains of the papers: Adam with coupled L2, linear decay, late starts, rho in [0, 1]."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,9 @@ import optax
 
 from ganattn.errors import ConfigError
 
+SCHEDULER_STEPS = ("end", "start")
 Tree = Any
+Delay: TypeAlias = Callable[[optax.GradientTransformation], optax.GradientTransformation]
 
 
 def linear_decay(
@@ -35,6 +38,42 @@ def linear_decay(
     return schedule
 
 
+def epoch_decay(
+    learning_rate: float,
+    decay_start_step: int,
+    total_steps: int,
+    epoch_steps: int,
+    scheduler_step: str = "end",
+) -> optax.Schedule:
+    """Constant for some epochs, then lower by an equal amount each epoch, as in CycleGAN's code.
+
+    With n epochs before `decay_start_step` and d from there to `total_steps`, epoch e (from 1)
+    uses learning_rate * (1 - max(0, e - n) / (d + 1)) where the authors move their scheduler at
+    the "end" of an epoch (their code of 2025, and before July 2020), and e + 1 in the place of e
+    where they do it at the "start" (between: the last epoch trains with rate 0). A negative
+    start never decays. Raises ConfigError for values outside their range.
+    """
+    if scheduler_step not in SCHEDULER_STEPS:
+        raise ConfigError(
+            f"config.optimizer.scheduler_step is {scheduler_step!r}: "
+            f"use one of {', '.join(SCHEDULER_STEPS)}"
+        )
+    if epoch_steps < 1:
+        raise ConfigError(f"config.optimizer.epoch_steps is {epoch_steps}: give a positive number")
+    if decay_start_step >= 0 and total_steps < 1:
+        raise ConfigError(f"config.optimizer.total_steps is {total_steps}: give a positive number")
+    if decay_start_step < 0 or decay_start_step >= total_steps:
+        return optax.constant_schedule(learning_rate)
+
+    def schedule(count):
+        epoch = count // epoch_steps + 1 + (scheduler_step == "start")
+        past = jnp.asarray(epoch * epoch_steps - decay_start_step, jnp.result_type(float))
+        progress = past / (total_steps - decay_start_step + epoch_steps)
+        return learning_rate * (1.0 - jnp.clip(progress, 0.0, 1.0))
+
+    return schedule
+
+
 def adam(
     schedule: optax.Schedule,
     beta1: float,
@@ -43,21 +82,46 @@ def adam(
     *,
     decay_only_kernels: bool = False,
     epsilon_inside_correction: bool = False,
+    delay: Delay | None = None,
 ) -> optax.GradientTransformation:
     """Adam as PyTorch has it: weight decay is added to the gradient, before the moments.
 
     decay_only_kernels: decay convolution and dense kernels alone, as an L2 term in the loss does in
         the TensorFlow U-GAT-IT; PyTorch decays every parameter, rho and biases included.
     epsilon_inside_correction: TensorFlow's "epsilon hat", added to the uncorrected root.
+    delay: wraps the moments, see `delayed`; the learning rate follows the common schedule.
     The last link projects every leaf of a `rho` collection to [0, 1] (U-GAT-IT eq. 1).
     """
-    moments = _adam_epsilon_hat(beta1, beta2) if epsilon_inside_correction else None
+    if epsilon_inside_correction:
+        moments = _adam_epsilon_hat(beta1, beta2)
+    else:
+        moments = optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8)
     mask = _is_kernel if decay_only_kernels else None
     return optax.chain(
         optax.add_decayed_weights(weight_decay, mask=mask) if weight_decay else optax.identity(),
-        moments or optax.scale_by_adam(b1=beta1, b2=beta2, eps=1e-8),
+        delay(moments) if delay else moments,
         optax.scale_by_learning_rate(schedule),
         project_rho(),
+    )
+
+
+def delayed(
+    inner: optax.GradientTransformation, start_step: int, is_late: Callable[[tuple[str, ...]], bool]
+) -> optax.GradientTransformation:
+    """`inner`, except that some leaves neither move nor leave a trace in it for `start_step` steps.
+
+    is_late: says by its path, such as ("generator_a2b", "params", "pyramid", "gamma"), whether a
+    leaf has to wait. Its part of `inner` has a state of its own: it is fresh when the waiting ends,
+    Adam's count included. Source: SPAP section 4.3.
+    """
+
+    def label(path, _):
+        return "late" if is_late(tuple(entry.key for entry in path)) else "prompt"
+
+    late = optax.conditionally_mask(inner, lambda step: step >= start_step)
+    return optax.partition(
+        {"prompt": inner, "late": late},
+        lambda params: jax.tree_util.tree_map_with_path(label, params),
     )
 
 

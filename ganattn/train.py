@@ -69,6 +69,7 @@ def train(
         if batches is None:
             share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
             batches = stack.enter_context(contextlib.closing(data.create(config, **share)))
+        method.check_data(batches.sizes)
         store = Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
         stack.callback(store.close)
         state, step = _resume_or_create(config, workdir, store, method, mesh)

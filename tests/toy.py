@@ -83,7 +83,7 @@ class Batches:
 
     def __init__(self, batch_size, broken_from=None):
         self.batch_size, self.broken_from = batch_size, broken_from
-        self.skipped, self.truth = [], None
+        self.skipped, self.truth, self.sizes = [], None, {}
 
     def __call__(self, step):
         random = np.random.default_rng([5, step])

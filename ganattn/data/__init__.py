@@ -45,16 +45,20 @@ def _tfds(config: ConfigDict) -> _Found:
 
 def _arrays(config: ConfigDict) -> _Found:
     path = _required(config.data.path, "an .npz file with arrays a and b")
-    return _Found(arrays.Memory(arrays.load_npz(path), config.data))
+    return _Found(
+        arrays.Memory(arrays.load_npz(path), config.data, paired=config.data.layout != "unpaired")
+    )
 
 
 def _procedural(config: ConfigDict) -> _Found:
     size, seed = config.data.crop_size, config.seed
-    pictures = procedural.train_set(procedural.TRAIN_COUNT, size, seed)
+    paired = config.data.layout != "unpaired"
+    make = procedural.pairs if paired else procedural.train_set
+    pictures = make(procedural.TRAIN_COUNT, size, seed)
     test = procedural.test_set(procedural.TEST_COUNT, size, seed)
     shown = {f"test_{domain}": test[domain] for domain in procedural.DOMAINS}
     truth = {k: v if v.dtype == bool else to_float(v) for k, v in test.items()}
-    return _Found(arrays.Memory({**pictures, **shown}, config.data), truth=truth)
+    return _Found(arrays.Memory({**pictures, **shown}, config.data, paired), truth=truth)
 
 
 SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {

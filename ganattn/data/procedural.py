@@ -36,6 +36,12 @@ def test_set(count: int, size: int, seed: int) -> dict[str, np.ndarray]:
     return result
 
 
+def pairs(count: int, size: int, seed: int) -> dict[str, np.ndarray]:
+    """{"a", "b"}: (count, size, size, 3) uint8, the same scene in both domains."""
+    keys = [[seed, 4, i] for i in range(count)]
+    return {d: np.stack([_render(size, key, d)[0] for key in keys]) for d in DOMAINS}
+
+
 def _render(size: int, key: list[int], domain: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(key)
     y, x = np.mgrid[:size, :size] / size

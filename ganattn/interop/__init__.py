@@ -40,11 +40,19 @@ def from_authors(system: str, networks: Mapping[str, Mapping[str, np.ndarray]]) 
     }
 
 
-def to_authors(system: str, variables: Mapping[str, Mapping]) -> dict[str, dict[str, np.ndarray]]:
-    """Inverse of `from_authors`: the same keys and layouts; networks may be missing."""
+def to_authors(
+    system: str, variables: Mapping[str, Mapping], **options: object
+) -> dict[str, dict[str, np.ndarray]]:
+    """Inverse of `from_authors`: the same keys and layouts; networks may be missing.
+
+    options: what the keys depend on and the variables do not show, such as dropout=True for
+    "cyclegan".
+    """
     table = _system(system)
     return {
-        theirs: names.to_theirs(variables[ours], table.rows(theirs, _paths(variables[ours])))
+        theirs: names.to_theirs(
+            variables[ours], table.rows(theirs, _paths(variables[ours]), **options)
+        )
         for theirs, ours in table.NETWORKS.items()
         if ours in variables
     }

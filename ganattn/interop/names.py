@@ -26,6 +26,12 @@ CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 
 DENSE = Layout(np.transpose, np.transpose)
 POINTWISE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
 CHANNEL = Layout(np.ravel, lambda x: x.reshape(1, -1, 1, 1))
+# (in, out, h, w), mirrored: ours is the kernel of the equal convolution over zero-stuffed pictures.
+TRANSPOSED_CONV = Layout(
+    lambda x: x[:, :, ::-1, ::-1].transpose(2, 3, 0, 1),
+    lambda x: x[::-1, ::-1].transpose(2, 3, 0, 1),
+)
+COUNT = Layout(lambda x: x.astype(np.float32), lambda x: x.astype(np.int64))
 
 
 def kernel_vector(size: int) -> Layout:
@@ -35,11 +41,16 @@ def kernel_vector(size: int) -> Layout:
 
 
 class Row(NamedTuple):
-    """One parameter: the authors' key, our path "collection/module/.../name", and the layout."""
+    """One parameter: the authors' key, our path "collection/module/.../name", and the layout.
+
+    path: None for an array that has no effect and is dropped. default: taken where the key is
+    missing, None if it must be there.
+    """
 
     key: str
-    path: str
+    path: str | None
     layout: Layout
+    default: np.ndarray | None = None
 
 
 def to_ours(name: str, arrays: Arrays, rows: Iterable[Row]) -> dict:
@@ -49,14 +60,17 @@ def to_ours(name: str, arrays: Arrays, rows: Iterable[Row]) -> dict:
     """
     table = {row.key: row for row in rows}
     plain = {key.removeprefix("module."): np.asarray(value) for key, value in arrays.items()}
+    plain = {key: row.default for key, row in table.items() if row.default is not None} | plain
     _compare(name, plain, table)
     tree: dict = {}
     for key, row in table.items():
+        if row.path is None:
+            continue
         *parents, leaf = row.path.split("/")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = np.ascontiguousarray(row.layout.ours(plain[key]))
+        node[leaf] = np.asarray(row.layout.ours(plain[key]), order="C")
     return tree
 
 
@@ -64,10 +78,12 @@ def to_theirs(tree: Mapping, rows: Iterable[Row]) -> dict[str, np.ndarray]:
     """Inverse of `to_ours`."""
     arrays = {}
     for row in rows:
+        if row.path is None:
+            continue
         node = tree
         for part in row.path.split("/"):
             node = node[part]
-        arrays[row.key] = np.ascontiguousarray(row.layout.theirs(np.asarray(node)))
+        arrays[row.key] = np.asarray(row.layout.theirs(np.asarray(node)), order="C")
     return arrays
 
 

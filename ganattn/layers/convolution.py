@@ -1,4 +1,4 @@
-"""Padded convolutions, and nearest up-sampling with a convolution as one operation."""
+"""Padded and transposed convolutions, and nearest up-sampling fused with a convolution."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,6 +14,10 @@ from ganattn.layers.lowering import on_cpu
 
 Padding = int | tuple[tuple[int, int], tuple[int, int]]
 Initializer = Callable[..., Array]
+
+
+# As DCGAN, CycleGAN and pix2pix start their convolutions.
+DCGAN_INITS = {"kernel_init": nn.initializers.normal(0.02), "bias_init": nn.initializers.zeros}
 
 
 def torch_uniform(fan_in_axes: tuple[int, ...] = (0, 1, 2)) -> Initializer:
@@ -47,12 +51,20 @@ def pad(images: Array, padding: Padding, mode: str) -> Array:
     return jnp.pad(images, widths, mode={"zero": "constant"}.get(mode, mode))
 
 
-def convolve(images: Array, kernel: Array, stride: int = 1) -> Array:
-    """Valid convolution. images (n, h, w, c), kernel (kh, kw, c, features)."""
-    if on_cpu():
+def convolve(images: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Array:
+    """Valid convolution. images (n, h, w, c), kernel (kh, kw, c, features).
+
+    dilation: pixels from one tap of the kernel to the next.
+    """
+    if on_cpu() and dilation == 1:
         return convolve_on_cpu(images, kernel, stride)
     return lax.conv_general_dilated(
-        images, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        images,
+        kernel,
+        (stride, stride),
+        "VALID",
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
@@ -72,13 +84,15 @@ class Conv(nn.Module):
     kernel_init: Initializer | None = None
     bias_init: Initializer | None = None
     dtype: Any = None
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
         kernel, bias = conv_parameters(self, shape)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
-        output = convolve(pad(images, self.padding, self.pad_mode), kernel, self.stride)
+        images = pad(images, self.padding, self.pad_mode)
+        output = convolve(images, kernel, self.stride, self.dilation)
         return output if bias is None else output + bias[None, None, None]
 
 
@@ -106,7 +120,7 @@ class UpConv(nn.Module):
 
 def up_convolve(images: Array, kernel: Array) -> Array:
     """(n, h, w, c) and a 3x3 kernel to (n, 2h, 2w, features); see `UpConv`."""
-    count, height, width, _ = images.shape
+    _, height, width, _ = images.shape
     source = pad(images, 1, "edge")
     rows = _merge_taps(kernel, axis=0)
     parities = [
@@ -114,8 +128,88 @@ def up_convolve(images: Array, kernel: Array) -> Array:
         for y, row in enumerate(rows)
         for x in range(2)
     ]
-    grid = jnp.stack(parities).reshape(2, 2, count, height, width, -1)
-    return grid.transpose(2, 3, 0, 4, 1, 5).reshape(count, 2 * height, 2 * width, -1)
+    return _interleave(parities)
+
+
+class ConvTranspose(nn.Module):
+    """Transposed convolution with stride 2 that doubles height and width.
+
+    The kernel (size, size, in, features) is the one of the equal convolution over zero-stuffed
+    pictures: PyTorch's, mirrored. kernel_size: 3 (PyTorch's padding 1, output_padding 1) or 4
+    (padding 1).
+    """
+
+    features: int
+    kernel_size: int
+    use_bias: bool = False
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
+        kernel, bias = conv_parameters(self, shape)
+        images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
+        output = convolve_transposed(images, kernel)
+        return output if bias is None else output + bias[None, None, None]
+
+
+def convolve_transposed(images: Array, kernel: Array) -> Array:
+    """(n, h, w, c) and a 3x3 or 4x4 kernel to (n, 2h, 2w, features); see `ConvTranspose`."""
+    form = _zero_stuffed_on_cpu if on_cpu() else _convolve_zero_stuffed
+    return form(images, kernel)
+
+
+def _convolve_zero_stuffed(images: Array, kernel: Array) -> Array:
+    pads = ((kernel.shape[0] - 2, 2),) * 2
+    return lax.conv_general_dilated(
+        images, kernel, (1, 1), pads, (2, 2), dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+@jax.custom_vjp
+def _zero_stuffed_on_cpu(images: Array, kernel: Array) -> Array:
+    """The same; XLA's CPU derivative of it is tens of times slower than that of the parities."""
+    return _convolve_zero_stuffed(images, kernel)
+
+
+def _forward(images, kernel):
+    return _convolve_zero_stuffed(images, kernel), (images, kernel)
+
+
+def _backward(residuals, gradient):
+    _, pull_back = jax.vjp(_convolve_parities, *residuals)
+    return pull_back(gradient)
+
+
+_zero_stuffed_on_cpu.defvjp(_forward, _backward)
+
+
+def _convolve_parities(images: Array, kernel: Array) -> Array:
+    """One convolution for each parity of the output pixel, with the taps that meet no zero."""
+    _, height, width, _ = images.shape
+    size = kernel.shape[0]
+    source = pad(images, 1, "zero")
+
+    def taps(parity):
+        first = (size - parity) % 2
+        return slice(first, None, 2), 1 + (parity + first - (size - 2)) // 2
+
+    parities = []
+    for rows, top in map(taps, range(2)):
+        for columns, left in map(taps, range(2)):
+            part = kernel[rows, columns]
+            bottom, right = top + height + part.shape[0] - 1, left + width + part.shape[1] - 1
+            parities.append(convolve(source[:, top:bottom, left:right], part))
+    return _interleave(parities)
+
+
+def _interleave(parities: list[Array]) -> Array:
+    """Pixels of four (n, h, w, c), for rows and columns even and odd, as one (n, 2h, 2w, c)."""
+    count, height, width, channels = parities[0].shape
+    grid = jnp.stack(parities).reshape(2, 2, count, height, width, channels)
+    return grid.transpose(2, 3, 0, 4, 1, 5).reshape(count, 2 * height, 2 * width, channels)
 
 
 def _merge_taps(kernel: Array, axis: int) -> tuple[Array, Array]:

@@ -1,12 +1,15 @@
-"""Normalisation of feature maps (n, h, w, c): instance, layer, and their learned mixture."""
+"""Normalisation of feature maps (n, h, w, c): instance, layer, their learned mixture, batch."""
 
+import dataclasses
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 EPSILON = 1e-5
+NORMS = ("instance", "batch")
 
 
 def statistics_dtype(dtype: Any) -> Any:
@@ -133,6 +136,87 @@ class GroupNorm(nn.Module):
             num_groups=min(32, features.shape[-1]), epsilon=EPSILON, use_fast_variance=False
         )
         return norm(features).astype(features.dtype)
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation as PyTorch has it, with running averages in `batch_stats`.
+
+    The averages move by a tenth, the variance's towards the unbiased estimate; `batches` counts
+    the moves. axis_name: the mapped axis over whose devices a batch is counted as one.
+    """
+
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, features: Array, statistics: str = "running") -> Array:
+        """features (n, h, w, c).
+
+        statistics: "batch" normalises by this batch and moves the averages if they are mutable,
+        "running" normalises by the averages, "picture" each picture by its own statistics.
+        """
+        channels = features.shape[-1:]
+        gamma = self.param("gamma", near_one, channels, jnp.float32)
+        beta = self.param("beta", nn.initializers.zeros, channels, jnp.float32)
+        average = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
+        spread = self.variable("batch_stats", "variance", jnp.ones, channels, jnp.float32)
+        batches = self.variable("batch_stats", "batches", jnp.zeros, (), jnp.float32)
+
+        dtype = features.dtype
+        x = features.astype(statistics_dtype(dtype))
+        if statistics == "running":
+            mean, variance = average.value[None, None, None], spread.value[None, None, None]
+        else:
+            axes = (1, 2) if statistics == "picture" else (0, 1, 2)
+            axis_name = None
+            if statistics == "batch" and not self.is_initializing():
+                axis_name = self.axis_name
+            mean = _mean_over_devices(x.mean(axes, keepdims=True), axis_name)
+            variance = _mean_over_devices(jnp.square(x - mean).mean(axes, keepdims=True), axis_name)
+            moves = statistics == "batch" and self.is_mutable_collection("batch_stats")
+            if moves and not self.is_initializing():
+                count = x.size // x.shape[-1] * (lax.axis_size(axis_name) if axis_name else 1)
+                unbiased = variance.ravel() * (count / max(count - 1, 1))
+                average.value = _moved(average.value, mean.ravel())
+                spread.value = _moved(spread.value, unbiased)
+                batches.value = batches.value + 1
+        scale = gamma[None, None, None] * lax.rsqrt(variance + EPSILON)
+        return ((x - mean) * scale + beta[None, None, None]).astype(dtype)
+
+
+def _mean_over_devices(x: Array, axis_name: str | None) -> Array:
+    return x if axis_name is None else lax.pmean(x, axis_name)
+
+
+def _moved(average: Array, value: Array) -> Array:
+    return (0.9 * average + 0.1 * value).astype(average.dtype)
+
+
+def near_one(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """N(1, 0.02): how CycleGAN and pix2pix start the scale of batch normalisation."""
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """Which normalisation a network uses, and with whose statistics in this application.
+
+    kind: "instance" (no parameters) or "batch". statistics, axis_name: of `BatchNorm`.
+    """
+
+    kind: str
+    statistics: str = "running"
+    axis_name: str | None = None
+
+    @property
+    def conv_bias(self) -> bool:
+        """Convolutions have biases only where the normalisation brings none."""
+        return self.kind == "instance"
+
+    def __call__(self, features: Array, name: str) -> Array:
+        """Normalises (n, h, w, c) inside a compact module; `name` holds the parameters."""
+        if self.kind == "instance":
+            return instance_norm(features)
+        return BatchNorm(self.axis_name, name=name)(features, self.statistics)
 
 
 def _rho(module: nn.Module, channels: int, value: float) -> Array:

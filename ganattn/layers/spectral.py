@@ -72,6 +72,7 @@ class SpectralConv(nn.Module):
     kernel_init: Initializer | None = None
     bias_init: Initializer | None = None
     dtype: Any = None
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, images: Array, passes: int = 1, update_stats: bool = False) -> Array:
@@ -80,7 +81,8 @@ class SpectralConv(nn.Module):
         kernel, bias = conv_parameters(self, shape)
         norms = spectral_norms(self, kernel, passes, update_stats)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
-        output = convolve(pad(images, self.padding, self.pad_mode), kernel, self.stride)
+        images = pad(images, self.padding, self.pad_mode)
+        output = convolve(images, kernel, self.stride, self.dilation)
         output = divide_passes(output, norms)
         return output if bias is None else output + bias[None, None, None]
 

@@ -29,11 +29,13 @@ class Translation(NamedTuple):
 
     images: (n, h, w, c) in about [-1, 1]. attention: (n, h', w', 1), unscaled, larger where the
     network looks. cam_logits: (n, 2) source-domain logits of average and maximum pooling, or None.
+    attentions: all maps by name, where a network has several; `attention` is then the last one.
     """
 
     images: Array
     attention: Array | None = None
     cam_logits: Array | None = None
+    attentions: Mapping[str, Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +132,10 @@ class Method(abc.ABC):
                 f"the variables are of another architecture: {'; '.join(wrong[:3])}{more}: "
                 "set config.method as it was when they were made"
             )
+
+    def check_data(self, sizes: Mapping[str, int]) -> None:
+        """Raises ConfigError when the method cannot take so many training pictures a domain."""
+        return
 
     def create_memory(self) -> Tree:
         """What the method remembers between steps, empty at the start."""
