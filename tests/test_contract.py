@@ -43,11 +43,12 @@ def collection(name):
 
 @dataclasses.dataclass
 class Run:
-    """A few mapped steps: the states and metrics along the way, fetched to the host."""
+    """A few steps on all devices in float64: states and metrics along the way, on the host."""
 
-    config: object
     method: object
     batches: list
+    given: dict
+    step: parallel.MappedStep
     traces: int
     layout: list
     states: list
@@ -63,24 +64,27 @@ def run(name):
     source = data.create(config)
     batches = [source(step) for step in range(STEPS)]
     source.close()
+    given = jax.device_get(jax.jit(method.create_state)(seed()).variables)
+    given = jax.tree.map(lambda leaf: leaf.astype(np.float64), given)
     traces = []
 
     def counted(state, batch):
         traces.append(1)
         return method.mapped().train_step(state, batch)
 
-    step = parallel.map_step(counted, mesh, "pmap")
-    state = parallel.replicate(method.create_state, mesh)(seed())
-    result = Run(config, method, batches, 0, [layout(state)], [fetch(state)], [], False)
-    for batch in batches:
-        before = state
-        state, metrics = step(state, batch)
-        result.layout.append(layout(state))
-        result.states.append(fetch(state))
-        result.metrics.append(jax.device_get(metrics))
-        result.donated = all(leaf.is_deleted() for leaf in leaves(before.opt_state).values())
-    result.traces = len(traces)
-    return result
+    with jax.enable_x64(True):
+        step = parallel.map_step(counted, mesh, "pmap")
+        create = parallel.replicate(lambda g: method.create_state(jax.random.key(0), g), mesh)
+        state = create(given)
+        layouts, states, metrics = [layout(state)], [fetch(state)], []
+        for batch in batches:
+            before = state
+            state, values = step(state, batch)
+            layouts.append(layout(state))
+            states.append(fetch(state))
+            metrics.append(jax.device_get(values))
+        donated = all(leaf.is_deleted() for leaf in leaves(before.opt_state).values())
+    return Run(method, batches, given, step, len(traces), layouts, states, metrics, donated)
 
 
 def fetch(state):
@@ -96,7 +100,7 @@ def layout(state):
     }
 
 
-@pytest.fixture(params=CONFIGS)
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in CONFIGS])
 def name(request):
     return request.param
 
@@ -148,35 +152,21 @@ def test_state_around_given_variables_leaves_them_to_the_caller(name):
 
 def test_one_device_equals_many(name, x64):
     """Metrics, not weights: a bias before a normalisation drifts by rounding alone."""
-    method, batches, given = run(name).method, run(name).batches, in_float64(run(name).states[0])
+    method, step = run(name).method, jax.jit(run(name).method.train_step)
+    state = method.create_state(jax.random.key(0), run(name).given)
+    for batch, mapped in zip(run(name).batches, run(name).metrics, strict=True):
+        state, metrics = step(state, batch)
+        for path, value in metrics.items():
+            assert value.dtype == mapped[path].dtype == np.float64, path
+            np.testing.assert_allclose(mapped[path], value, 1e-9, err_msg=path)
 
-    def metrics(step, state):
-        seen = []
-        for batch in batches:
-            state, values = step(state, batch)
-            seen.append(jax.device_get(values))
-        return leaves(seen)
 
-    expected = metrics(jax.jit(method.train_step), method.create_state(jax.random.key(0), given))
-    mesh = parallel.create_mesh(jax.devices()[:DEVICES])
+def test_what_is_returned_as_replicated_is(name):
+    """The checked back end proves it while it traces."""
+    method, mesh = run(name).method, parallel.create_mesh(jax.devices()[:DEVICES])
     step = parallel.map_step(method.mapped().train_step, mesh, "shard_map")
-    create = parallel.replicate(lambda g: method.create_state(jax.random.key(0), g), mesh)
-    mapped, by_pmap = metrics(step, create(given)), leaves(run(name).metrics)
-    for path, value in expected.items():
-        assert value.dtype == np.float64, path
-        np.testing.assert_allclose(mapped[path], value, 1e-9, err_msg=path)
-        np.testing.assert_allclose(by_pmap[path], value, 1e-3, err_msg=path)  # in float32
-
-
-def in_float64(state):
-    """The variables of a fetched state as nested dictionaries of float64."""
-    given = {}
-    for path, leaf in state.items():
-        if path.startswith("variables/"):
-            *outer, last = path.split("/")[1:]
-            tree = functools.reduce(lambda tree, key: tree.setdefault(key, {}), outer, given)
-            tree[last] = leaf.astype(np.float64)
-    return given
+    state = jax.eval_shape(method.create_state, seed())
+    step.function.lower(state, step.place(run(name).batches[0]))
 
 
 def test_resume_equals_no_stop(name, tmp_path, monkeypatch):

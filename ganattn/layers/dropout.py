@@ -1,0 +1,20 @@
+"""Dropout whose draws belong to an example, not to a device."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def dropout(features: Array, keys: Array | None, site: int, rate: float = 0.5) -> Array:
+    """Zeroes elements with probability `rate` and scales the rest up; the identity without keys.
+
+    features (n, h, w, c). keys (n,): one typed key for each example, from
+    `parallel.example_keys`. site: tells the places in a network apart that share the keys.
+    """
+    if keys is None:
+        return features
+
+    def draw(key):
+        return jax.random.bernoulli(jax.random.fold_in(key, site), 1 - rate, features.shape[1:])
+
+    return jnp.where(jax.vmap(draw)(keys), features / (1 - rate), 0)

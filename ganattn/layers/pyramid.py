@@ -1,0 +1,195 @@
+"""Pyramids of atrous convolutions: plain, attentive (SPAP), and their mean beside a layer."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from ganattn.layers.convolution import DCGAN_INITS, Conv
+from ganattn.layers.normalization import Normalization
+from ganattn.layers.spectral import SpectralConv
+
+ORDERS = ("coarse_to_fine", "fine_to_coarse")
+
+
+class Pooled(NamedTuple):
+    """What a pyramid makes of a feature map.
+
+    features: (n, h, w, c). attentions: for each fuse, in order, (n, h, w, 1) in [0, 1], the share
+    of what was fused before. Its name is the level that it adds: "c3d6" is the 3x3 convolution of
+    rate 6.
+    """
+
+    features: Array
+    attentions: Mapping[str, Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """How a pyramid's convolutions are normalised in this application.
+
+    spectral, update_stats: see `SpectralConv`; every convolution has a bias, whatever the norm.
+    """
+
+    norm: Normalization
+    spectral: bool = False
+    update_stats: bool = False
+    dtype: Any = None
+
+    def convolution(
+        self, features: int, kernel_size: int = 1, rate: int = 1, name: str = "conv", **options: Any
+    ) -> Callable[[Array], Array]:
+        """A zero-padded convolution of a compact module; it keeps the size unless told not to."""
+        options = {
+            "padding": rate * (kernel_size - 1) // 2,
+            "pad_mode": "zero",
+            "use_bias": True,
+            "dilation": rate,
+            "dtype": self.dtype,
+            **DCGAN_INITS,
+            **options,
+        }
+        if not self.spectral:
+            return Conv(features, kernel_size, name=name, **options)
+        conv: Callable = SpectralConv(features, kernel_size, name=name, **options)
+        return functools.partial(conv, update_stats=self.update_stats)
+
+
+class _Unit(nn.Module):
+    """Convolution, norm, ReLU."""
+
+    features: int
+    style: Style
+    kernel_size: int = 1
+    rate: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = self.style.convolution(self.features, self.kernel_size, self.rate)(x)
+        return nn.relu(self.style.norm(x, "norm"))
+
+
+class _Attention(nn.Module):
+    """A map (n, h, w, 1) in [0, 1] from two feature maps: 1x1 convolutions and a sigmoid."""
+
+    hidden: int
+    style: Style
+
+    @nn.compact
+    def __call__(self, fused: Array, level: Array) -> Array:
+        both = jnp.concatenate([fused, level], -1)
+        x = _Unit(self.hidden, self.style, name="hidden")(both)
+        return nn.sigmoid(self.style.convolution(1, name="logit")(x))
+
+
+class _Pyramid(nn.Module):
+    """Parallel convolutions of one feature map, each with norm and ReLU.
+
+    rates: of the atrous 3x3 convolutions, beside which there are a plain 3x3 and a 1x1 one.
+    spectral: normalise the kernels too, as in SNDCGAN. The norm is the surrounding network's.
+    """
+
+    rates: tuple[int, ...] = (6, 12, 18)
+    spectral: bool = False
+    dtype: Any = None
+
+    def _levels(self, features: Array, style: Style) -> dict[str, Array]:
+        """The convolutions' outputs from coarse to fine."""
+        kernels = [(3, rate) for rate in sorted(self.rates, reverse=True)] + [(3, 1), (1, 1)]
+        return {
+            f"c{size}d{rate}": _Unit(features.shape[-1], style, size, rate, name=f"c{size}d{rate}")(
+                features
+            )
+            for size, rate in kernels
+        }
+
+
+class ASPP(_Pyramid):
+    """Atrous spatial pyramid pooling: all levels side by side, and a 1x1 convolution of them.
+
+    Source: Chen et al. 2018 (DeepLab), as the baseline of SPAP's tables.
+    """
+
+    @nn.compact
+    def __call__(self, features: Array, norm: Normalization, update_stats: bool = False) -> Pooled:
+        """features (n, h, w, c) of any size."""
+        style = Style(norm, self.spectral, update_stats, self.dtype)
+        levels = self._levels(features, style)
+        together = jnp.concatenate(list(levels.values()), -1)
+        return Pooled(_Unit(features.shape[-1], style, name="fuse")(together), {})
+
+
+class SPAP(_Pyramid):
+    """Spatial pyramid attentive pooling: levels are fused one after the other.
+
+    Each fuse weighs what was fused before against the next level by a learned map; gamma * result +
+    (1 - gamma) * input is returned, so that with gamma at its initial 0 the module is the identity.
+    The paper leaves the attention's layers open: these are the ones that its parameter count and
+    its figure 2 agree with.
+
+    order: "coarse_to_fine" starts with the largest rate, "fine_to_coarse" with the 1x1 convolution.
+    reduction: divides the channels to give the attention's hidden ones. shared_attention: all fuses
+    have one attention net. fuse_convolution: a 1x1 convolution follows each fuse.
+    Source: Sun and Wu 2019, eq. 5 (with one map for both summands) and 6.
+    """
+
+    order: str = "coarse_to_fine"
+    reduction: int = 16
+    shared_attention: bool = False
+    fuse_convolution: bool = True
+
+    @nn.compact
+    def __call__(self, features: Array, norm: Normalization, update_stats: bool = False) -> Pooled:
+        """features (n, h, w, c) of any size."""
+        channels = features.shape[-1]
+        style = Style(norm, self.spectral, update_stats, self.dtype)
+        levels = list(self._levels(features, style).items())
+        (_, fused), *others = levels if self.order == "coarse_to_fine" else reversed(levels)
+        attend = functools.partial(_Attention, max(1, channels // self.reduction), style)
+        shared = attend(name="attention") if self.shared_attention else None
+        attentions = {}
+        for name, level in others:
+            attention = (shared or attend(name=f"attention_{name}"))(fused, level)
+            fused = attention * fused + (1 - attention) * level
+            if self.fuse_convolution:
+                fused = _Unit(channels, style, name=f"fuse_{name}")(fused)
+            attentions[name] = attention
+        gamma = self.param("gamma", nn.initializers.zeros, (), jnp.float32).astype(features.dtype)
+        return Pooled(gamma * fused + (1 - gamma) * features, attentions)
+
+
+class AtrousMean(nn.Module):
+    """Averages a strided convolution's output with the mean of atrous ones beside it.
+
+    kernel_size, stride: of the convolution that it accompanies; the rates must be odd where the
+    padding shall be the same on all sides. spectral: see `SpectralConv`.
+    Source: Sun and Wu 2019, section 3.2 and figure 3.
+    """
+
+    rates: tuple[int, ...] = (3, 5, 7)
+    kernel_size: int = 4
+    stride: int = 2
+    spectral: bool = False
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, features: Array, output: Array, update_stats: bool = False) -> Array:
+        """features (n, h, w, c): the convolution's input; output (n, h', w', c'): what it gives."""
+        style = Style(Normalization("instance"), self.spectral, update_stats, self.dtype)
+        total = jnp.zeros_like(output)
+        for rate in self.rates:
+            border = rate * (self.kernel_size - 1) + 1 - self.stride
+            sides = (border // 2, border - border // 2)
+            total += style.convolution(
+                output.shape[-1],
+                self.kernel_size,
+                rate,
+                name=f"c{self.kernel_size}d{rate}",
+                stride=self.stride,
+                padding=(sides, sides),
+            )(features)
+        return (output + total / len(self.rates)) / 2

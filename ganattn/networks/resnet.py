@@ -1,0 +1,99 @@
+"""The residual generator of CycleGAN (Zhu et al. 2017, appendix 7.2; Johnson et al. 2016)."""
+
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from ganattn.layers.attention_maps import blend
+from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
+from ganattn.layers.dropout import dropout
+from ganattn.layers.normalization import Normalization
+
+
+class ResidualBlock(nn.Module):
+    """Two reflection-padded 3x3 convolutions with norms, ReLU between them, plus the input."""
+
+    features: int
+    norm: Normalization
+    site: int = 0
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, dropout_keys: Array | None = None) -> Array:
+        """x (n, h, w, features); dropout_keys (n,), or None without dropout."""
+        options = {"use_bias": self.norm.conv_bias, **DCGAN_INITS, "dtype": self.dtype}
+        y = Conv(self.features, 3, padding=1, **options, name="conv1")(x)
+        y = nn.relu(self.norm(y, "norm1"))
+        y = dropout(y, dropout_keys, self.site)
+        y = Conv(self.features, 3, padding=1, **options, name="conv2")(y)
+        return x + self.norm(y, "norm2")
+
+
+class ResNetGenerator(nn.Module):
+    """Two strided convolutions, residual blocks, two transposed convolutions.
+
+    width: channels of the first layer (the authors' ngf). Pictures may have any number of channels.
+    norm: "instance" or "batch", the latter over the devices of `axis_name` together.
+    Stages are "stem", "down1", "down2", "block1" and so on, "up1" and "up2". pyramid: a module of
+    `layers.pyramid` applied to the features of stage `pyramid_after`; its attention maps are sown
+    into "intermediates". guided_after: the stage whose features a given attention map multiplies.
+    remat: recompute residual blocks in the backward pass instead of storing them.
+    """
+
+    width: int = 64
+    num_residual_blocks: int = 9
+    norm: str = "instance"
+    channels: int = 3
+    pyramid: nn.Module | None = None
+    pyramid_after: str = "up1"
+    guided_after: str = ""
+    remat: bool = False
+    axis_name: str | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Array,
+        dropout_keys: Array | None = None,
+        statistics: str = "running",
+        attention: Array | None = None,
+    ) -> Array:
+        """images (n, h, w, c) in [-1, 1], h and w multiples of 4, to (n, h, w, channels).
+
+        dropout_keys: one typed key an example, or None for none. statistics: of batch
+        normalisation, see `BatchNorm`. attention: (n, h', w', 1) for `guided_after`.
+        """
+        norm = Normalization(self.norm, statistics, self.axis_name)
+        options = {"use_bias": norm.conv_bias, **DCGAN_INITS, "dtype": self.dtype}
+        block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
+
+        x = Conv(self.width, 7, padding=3, **options, name="stem")(images)
+        finish = partial(self._finish, norm=norm, attention=attention)
+        x = finish("stem", nn.relu(norm(x, "stem_norm")))
+        for i in (1, 2):
+            down = Conv(
+                self.width << i, 3, 2, padding=1, pad_mode="zero", **options, name=f"down{i}"
+            )
+            x = finish(f"down{i}", nn.relu(norm(down(x), f"down{i}_norm")))
+        for i in range(self.num_residual_blocks):
+            name = f"block{i + 1}"
+            x = block(4 * self.width, norm, i, self.dtype, name=name)(x, dropout_keys)
+            x = finish(name, x)
+        for i in (1, 2):
+            up = ConvTranspose(self.width << (2 - i), 3, **options, name=f"up{i}")
+            x = finish(f"up{i}", nn.relu(norm(up(x), f"up{i}_norm")))
+        output = Conv(self.channels, 7, padding=3, **{**options, "use_bias": True}, name="output")
+        return jnp.tanh(output(x))
+
+    def _finish(self, stage, x, norm, attention):
+        if attention is not None and stage == self.guided_after:
+            x = blend(x, attention, "rmult")
+        if self.pyramid is None or stage != self.pyramid_after:
+            return x
+        pooled = self.pyramid(x, norm)
+        self.sow("intermediates", "attentions", pooled.attentions)
+        return pooled.features

@@ -1,0 +1,60 @@
+"""The U-Net generator of pix2pix (Isola et al. 2017, appendix 6.1.1)."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jax import Array
+
+from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
+from ganattn.layers.dropout import dropout
+from ganattn.layers.normalization import Normalization
+
+
+class UNetGenerator(nn.Module):
+    """Strided 4x4 convolutions down to 1/2^num_downs, transposed ones up, skips between.
+
+    width: channels of the first layer (the authors' ngf); level i has width * 2^(i - 1), at most
+    8 times the width. num_downs: 8 is the authors' unet_256, 7 their unet_128. Dropout is in the
+    decoder levels of 8 times the width, except the innermost. norm: "instance" or "batch", the
+    latter over the devices of `axis_name` together.
+    """
+
+    width: int = 64
+    num_downs: int = 8
+    norm: str = "batch"
+    channels: int = 3
+    axis_name: str | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(
+        self, images: Array, dropout_keys: Array | None = None, statistics: str = "running"
+    ) -> Array:
+        """images (n, h, w, c) in [-1, 1], h and w multiples of 2^num_downs, to (n, h, w, channels).
+
+        dropout_keys: one typed key an example, or None for none. statistics: of batch
+        normalisation, see `BatchNorm`.
+        """
+        norm = Normalization(self.norm, statistics, self.axis_name)
+        options = {"use_bias": norm.conv_bias, **DCGAN_INITS, "dtype": self.dtype}
+        widths = [self.width * min(1 << i, 8) for i in range(self.num_downs)]
+        innermost = self.num_downs
+
+        skips, x = [], images
+        for level, features in enumerate(widths, start=1):
+            if level > 1:
+                skips.append(x)
+                x = nn.leaky_relu(x, 0.2)
+            down = Conv(features, 4, 2, padding=1, pad_mode="zero", **options, name=f"down{level}")
+            x = down(x)
+            if 1 < level < innermost:
+                x = norm(x, f"down{level}_norm")
+        for level in range(innermost, 1, -1):
+            up = ConvTranspose(widths[level - 2], 4, **options, name=f"up{level}")
+            x = norm(up(nn.relu(x)), f"up{level}_norm")
+            if 4 < level < innermost:
+                x = dropout(x, dropout_keys, level)
+            x = jnp.concatenate([skips.pop(), x], -1)
+        output = ConvTranspose(self.channels, 4, **{**options, "use_bias": True}, name="up1")
+        return jnp.tanh(output(nn.relu(x)))

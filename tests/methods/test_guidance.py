@@ -1,0 +1,377 @@
+"""What spatial guidance alone promises: the authors' numbers, its schemes, and its memory."""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import arrays_under, assert_equal, close, networks_of, nhwc, quick_jit, train_on
+
+from ganattn import attention_bank, interop, methods, parallel
+from ganattn.checkpoints import Checkpoints
+from ganattn.config import find, load
+from ganattn.errors import ConfigError
+from ganattn.layers.attention_maps import enlarge, to_unit_range
+from ganattn.networks.guided_discriminators import PostHocDiscriminator, TrainableDiscriminator
+from ganattn.networks.map_upsampler import MapUpsampler
+
+UNPAIRED = {
+    "generator/adversarial": (("G_A", "G_B"), lambda m: 1),
+    "generator/cycle": (("cycle_A", "cycle_B"), lambda m: 10),
+    "generator/identity": (("idt_A", "idt_B"), lambda m: 10 * m.weights.identity),
+    "generator/total": (("G",), lambda m: 1),
+    "discriminator/a": (("D_B",), lambda m: 1),
+    "discriminator/b": (("D_A",), lambda m: 1),
+    "discriminator/total": (("D_A", "D_B"), lambda m: 1),
+}
+OLDER_NAMES = {"G_A": "g_adv_A", "G_B": "g_adv_B", "G": "g_total", "D_A": "d_A", "D_B": "d_B"}
+PAIRED = {
+    "generator/adversarial": (("G_GAN",), lambda m: 1),
+    "generator/l1": (("G_L1",), lambda m: m.lambda_l1),
+    "generator/total": (("G",), lambda m: 1),
+    "discriminator/real": (("D_real",), lambda m: 1),
+    "discriminator/fake": (("D_fake",), lambda m: 1),
+    "discriminator/total": (("D",), lambda m: 1),
+}
+CASES = {
+    "rmult_steps": {"lambda_identity": 0.5, "image_size": 64},
+    "trainable": {"lambda_identity": 0.2},
+    "buffer": {
+        "lambda_identity": 0.5,
+        "guidance": "buffer",
+        "buffer_size_a": 3,
+        "buffer_size_b": 3,
+    },
+    "supervised": {"dropout": False, "buffer_size": 3},
+}
+
+
+def method_of(variant="", name="guidance", **fields):
+    config = load(find(name), variant)
+    with config.unlocked():
+        config.method.update(fields)
+        config.optimizer.update(decay_start_step=-1)
+    return methods.create(config)
+
+
+def batches(count, size=8, dtype=np.float64):
+    """Pictures, the same ones from time to time, by the numbers that they have in their domain."""
+    random = np.random.default_rng(0)
+    pictures = random.uniform(-1, 1, (2, 12, 32, 32, 3)).astype(dtype)
+    made = []
+    for _ in range(count):
+        a, b = (random.permutation(12)[:size].astype(np.int32) for _ in "ab")
+        made.append({"a": pictures[0][a], "b": pictures[1][b], "index_a": a, "index_b": b})
+    return made
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def first_judgement(method, variables, images):
+    """What generator a2b makes of pictures, and the map by which critic b judges it."""
+    generator, critic = (method.networks[name] for name in ("generator_a2b", "discriminator_b"))
+    made = generator.apply(variables["generator_a2b"], images)
+    judged = critic.apply(variables["discriminator_b"], made)
+    return made, to_unit_range(judged.attention)
+
+
+class Golden:
+    """One file of the authors' numbers, our method for it, and its step, compiled once."""
+
+    def __init__(self, folder, case):
+        self.file = np.load(folder / f"guidance_{case}.npz")
+        self.system = "guidance_supervised" if case == "supervised" else "guidance"
+        self.networks = networks_of(self.file, self.system)
+        fields = interop.method_fields(self.system, self.networks)
+        fields |= {"image_size": 32} | CASES[case]
+        if self.system == "guidance":
+            fields["pool_size"] = 0
+        self.method = method_of("", self.system, **fields)
+        self.step = quick_jit(self.method.train_step)
+
+    def start(self):
+        variables = interop.from_authors(self.system, self.networks)
+        return self.method.create_state(jax.random.key(0), variables)
+
+    def batch(self, i):
+        real = {d: nhwc(self.file[f"step{i}/real_{d.upper()}"]).astype(float) for d in "ab"}
+        if f"step{i}/index" not in self.file:
+            return real
+        index = self.file[f"step{i}/index"]
+        return real | {"index_a": index[:1], "index_b": index[1:]}
+
+    def loss(self, i, name):
+        older = f"step{i}/{OLDER_NAMES.get(name, name)}"
+        return self.file[older if older in self.file else f"step{i}/{name}"]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def golden(request):
+    folder = request.path.parents[1] / "golden"
+    with jax.enable_x64(True):
+        yield Golden(folder, request.param)
+
+
+def test_steps_equal_the_authors(golden):
+    file, state = golden.file, golden.start()
+    terms = PAIRED if golden.system == "guidance_supervised" else UNPAIRED
+    for i in range(sum(name.endswith("/real_A") for name in file.files)):
+        state, metrics = golden.step(state, golden.batch(i))
+        assert set(metrics) == set(terms)
+        for ours, (parts, weight) in terms.items():
+            expected = sum(golden.loss(i, part) for part in parts)
+            close(weight(golden.method) * metrics[ours], expected, 1e-9, ours)
+    trained = interop.to_authors(golden.system, state.variables)
+    final = [name for name in file.files if name.startswith("final/") and "u1." not in name]
+    assert len(final) == sum(map(len, trained.values()))
+    for name in final:
+        _, network, key = name.split("/")
+        close(trained[network][key], file[name], 1e-6, name)
+    if golden.system == "guidance_supervised":
+        close(state.memory, nhwc(file["bank/a"]), 1e-9)
+    elif golden.method.scheme == "buffer":
+        for domain, kept in state.memory["attention"].items():
+            close(enlarge(kept, 32, 32), nhwc(file[f"bank/{domain}"]), 1e-9)
+
+
+@pytest.mark.parametrize("golden", ["buffer"], indirect=True)
+def test_maps_live_until_the_next_visit_through_a_checkpoint(golden, tmp_path):
+    state, batch = golden.start(), golden.batch(0)
+    before = jax.device_get(state.memory["attention"])
+    assert all((bank == 1).all() for bank in before.values())
+    moved, _ = golden.step(state, batch)
+    bank, index = jax.device_get(moved.memory["attention"]), {"a": 0, "b": 2}
+    for domain, kept in bank.items():
+        others = np.delete(kept, index[domain], 0)
+        assert (others == 1).all() and kept[index[domain]].min() == 0
+    # What was stored is what the critic of the other domain says of this picture's translation.
+    said = quick_jit(partial(first_judgement, golden.method))(state.variables, 2 * batch["a"])[1]
+    np.testing.assert_allclose(bank["a"][:1], said, rtol=1e-9)
+
+    store = Checkpoints(tmp_path / "checkpoints")
+    store.save(1, moved, {})
+    store.wait()
+    like = jax.eval_shape(golden.start)
+    restored, _ = store.restore(like, parallel.create_mesh(jax.devices()[:1]))
+    store.close()
+    assert_equal(restored.memory, moved.memory, 0)
+    again, metrics = golden.step(restored, batch)
+    expected, expected_metrics = golden.step(moved, batch)
+    assert_equal((again.variables, metrics), (expected.variables, expected_metrics), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "parameters"),
+    [
+        ("posthoc_attn", PostHocDiscriminator(), 2_764_737),
+        ("trainable_attn", TrainableDiscriminator(), 3_228_609),
+    ],
+)
+def test_counts(name, network, parameters):
+    images = jax.ShapeDtypeStruct((1, 256, 256, 3), jnp.float32)
+    params = jax.eval_shape(network.init, jax.random.key(0), images)["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
+
+
+def test_count_of_the_map_upsampler():
+    maps = jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32)
+    made, variables = jax.eval_shape(MapUpsampler().init_with_output, jax.random.key(0), maps)
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 75_649
+    assert made.shape == (1, 128, 128, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "suffix"),
+    [("pha", PostHocDiscriminator(2), ""), ("tam", TrainableDiscriminator(2), "_eval")],
+)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
+def test_critics_equal_the_authors(golden_folder, x64, name, network, suffix, dtype, tolerance):
+    file = np.load(golden_folder / "cyclegan_networks.npz")
+    arrays = arrays_under(file, f"{name}/state/", dtype)
+    (variables,) = interop.from_authors("guidance", {"D_A": arrays}).values()
+    judged = quick_jit(network.apply)(variables, nhwc(file["input"]).astype(dtype))
+    close(judged.logits, nhwc(file[f"{name}/output{suffix}"]), tolerance)
+    # Their code scales a batch by its common extremes; it is made for batches of one picture. The
+    # small span of these masks takes digits.
+    low, high = judged.attention.min(), judged.attention.max()
+    scaled = enlarge((judged.attention - low) / (high - low), 64, 64)
+    close(scaled, nhwc(file[f"{name}/attention{suffix}"]), tolerance * high / (high - low))
+    each = to_unit_range(judged.attention)
+    assert (each.min((1, 2, 3)) == 0).all() and (each.max((1, 2, 3)) == 1).all()
+
+
+def test_a_constant_map_guides_nowhere():
+    assert (to_unit_range(jnp.full((2, 3, 3, 1), 7.0)) == 0).all()
+
+
+def test_translation_gives_the_map_that_guided_it(golden_folder):
+    file = np.load(golden_folder / "guidance_rmult_steps.npz")
+    networks = networks_of(file, "guidance", np.float32)
+    fields = interop.method_fields("guidance", networks)
+    assert fields == {
+        "width": 2, "num_residual_blocks": 1, "discriminator": "posthoc_attn",
+        "discriminator_width": 2,
+    }  # fmt: skip
+    method = method_of(**fields, image_size=64)
+    variables = interop.from_authors("guidance", networks)
+    images = nhwc(file["step0/real_A"])
+    made = quick_jit(method.translate)(variables, images)
+    close(made.attention, nhwc(file["step0/attention_A"]), 1e-5)
+    generator = method.networks["generator_a2b"]
+    expected = generator.apply(variables["generator_a2b"], images * (1 + made.attention))
+    close(made.images, np.asarray(expected), 1e-5)
+    del variables["discriminator_a"]
+    with pytest.raises(ConfigError, match="discriminator_a needs its weights"):
+        method.translate(variables, images)
+    with pytest.raises(ConfigError, match="direction is 'a2c'"):
+        method.translate(variables, images, "a2c")
+
+
+def test_a_new_picture_is_guided_by_its_first_translation():
+    method = method_of("tiny,buffer")
+    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
+    images = batches(1, 2, np.float32)[0]["a"]
+    translate = quick_jit(method.translate)
+    made = translate(variables, images)
+    first, said = quick_jit(partial(first_judgement, method))(variables, 1.5 * images)
+    np.testing.assert_allclose(made.attention, enlarge(said, 32, 32), atol=1e-4)
+    alone = translate({"generator_a2b": variables["generator_a2b"]}, images)
+    assert alone.attention is None
+    np.testing.assert_allclose(alone.images, first, atol=1e-5)
+
+
+def test_files_of_the_authors_go_there_and_back(golden):
+    back = interop.to_authors(golden.system, interop.from_authors(golden.system, golden.networks))
+    for network, arrays in golden.networks.items():
+        assert set(arrays) - set(back[network]) <= {"mask_brunch.u1.weight"}
+        for key, array in back[network].items():
+            np.testing.assert_array_equal(array, arrays[key])
+
+
+def test_bank_keeps_the_last_of_equal_indices():
+    bank = attention_bank.empty(3, 1, 1, jnp.float32)
+    indices, maps = jnp.array([2, 0, 2, 7]), jnp.arange(4.0).reshape(4, 1, 1, 1)
+    bank = attention_bank.remember(bank, indices, maps, None)
+    assert bank.ravel().tolist() == [1, 1, 2]
+    assert attention_bank.recall(bank, jnp.array([2, 9])).ravel().tolist() == [2, 1]
+
+
+def test_eight_devices_equal_one(x64):
+    fields = {"width": 2, "discriminator_width": 2, "lambda_identity": 0.0, "pool_size": 0}
+    method = method_of("tiny,buffer,trainable", **fields)
+    data = batches(3)
+    data[2]["index_a"][5] = data[2]["index_a"][1]  # twice in one global batch, on two devices
+    one, several = (train_on(method, data, n, b) for n, b in ((1, None), (8, "pmap")))
+    # Biases before instance normalisation have no gradient but rounding, which Adam enlarges.
+    assert_equal(one, several, 1e-9)
+    assert_equal((one[0].memory, one[1]), (several[0].memory, several[1]))
+    kept = np.concatenate([x.ravel() for x in one[0].memory["attention"].values()])
+    assert 0 < (kept == 1).mean() < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("guidance", "trainable"),
+        ("guidance", "buffer"),
+        ("guidance", "f2"),
+        ("guidance_supervised", "trainable"),
+    ],
+)
+def test_nothing_local_leaks_into_the_state(name, variant):
+    method = method_of(f"tiny,{variant}", name)
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    batch = shapes(batches(1)[0])
+    step = parallel.map_step(method.mapped().train_step, parallel.create_mesh(), "shard_map")
+    new, _ = jax.eval_shape(step.function, state, batch)
+    assert shapes(new) == shapes(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"),
+    [
+        ("guidance", variant)
+        for variant in (
+            "alpha", "mult", "unguided", "buffer,alpha", "buffer,f1", "f3", "f4", "reconstructions",
+            "bfloat16", "remat",
+        )
+    ]
+    + [("guidance_supervised", "bfloat16")],
+)  # fmt: skip
+def test_variants_keep_the_state_as_it_is(name, variant):
+    fields = {"num_residual_blocks": 4} if "f3" in variant else {}
+    method = method_of(f"tiny,{variant}", name, **fields)
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    batch = {
+        key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in batches(1, 2, "f")[0].items()
+    }
+    new, metrics = jax.eval_shape(method.train_step, state, batch)
+    assert shapes(new) == shapes(state)
+    assert {"generator/total", "discriminator/total"} <= set(metrics)
+    made = jax.eval_shape(method.translate, state.variables, batch["a"])
+    assert made.images.shape == (2, 32, 32, 3) and made.attention.shape == (2, 32, 32, 1)
+
+
+@pytest.mark.parametrize(
+    ("stage", "following"),
+    [("F1", "down1"), ("F2", "block1"), ("F3", "block5"), ("F4", "up1")],
+)
+def test_later_fusion_multiplies_what_the_next_layer_takes(stage, following):
+    method = method_of("tiny", width=2, fusion_stage=stage, num_residual_blocks=5)
+    generator = method.networks["generator_a2b"]
+    images = batches(1, 2, np.float32)[0]["a"][:, :16]
+    maps = np.random.default_rng(1).uniform(0, 1, (2, 2, 4, 1)).astype(np.float32)
+    variables = quick_jit(generator.init)(jax.random.key(0), images)
+
+    def multiply(function, arguments, keywords, context):
+        if context.module.name != following:
+            return function(*arguments, **keywords)
+        features, *others = arguments
+        return function(features * (1 + enlarge(maps, *features.shape[1:3])), *others, **keywords)
+
+    def apply(variables):
+        with nn.intercept_methods(multiply):
+            expected = generator.apply(variables, images)
+        guided = generator.apply(variables, images, attention=maps)
+        return expected, guided, generator.apply(variables, images)
+
+    expected, guided, plain = quick_jit(apply)(variables)
+    np.testing.assert_allclose(guided, expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(guided - plain).max() > 1e-3
+
+
+def test_the_buffer_needs_numbered_pictures():
+    method = method_of("tiny,buffer")
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    batch = {d: jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32) for d in "ab"}
+    with pytest.raises(ConfigError, match="no index_a and index_b"):
+        jax.eval_shape(method.train_step, state, batch)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("guidance", {"discriminator": "patch"}, "discriminator is 'patch'"),
+        ("guidance", {"blend": "add"}, "blend is 'add'"),
+        ("guidance", {"guidance": "none"}, "guidance is 'none'"),
+        ("guidance", {"fusion_stage": "F5"}, "fusion_stage is 'F5'"),
+        ("guidance", {"dtype": "float16"}, "dtype is 'float16'"),
+        ("guidance", {"image_size": 30}, "image_size is 30"),
+        ("guidance", {"image_size": 36, "discriminator": "trainable_attn"}, "multiple of 8"),
+        ("guidance", {"fusion_stage": "F1", "blend": "alpha"}, "blend is 'alpha' at fusion stage"),
+        ("guidance", {"fusion_stage": "F3", "num_residual_blocks": 3}, "at least 4"),
+        ("guidance", {"guidance": "buffer"}, "buffer_size_a and _b are 0 and 0"),
+        ("guidance", {"pool_size": -1}, "pool_size is -1"),
+        ("guidance_supervised", {"image_size": 96}, "multiple of 128"),
+        ("guidance_supervised", {"buffer_size": 0}, "buffer_size is 0"),
+        ("guidance_supervised", {"num_downs": 1}, "num_downs is 1"),
+        ("guidance_supervised", {"discriminator": "patch"}, "discriminator is 'patch'"),
+    ],
+)
+def test_values_out_of_range_are_refused(name, fields, message):
+    with pytest.raises(ConfigError, match=message):
+        method_of("", name, **fields)

@@ -1,0 +1,96 @@
+"""Reads files of the authors' numbers, and compares ours with them or with each other."""
+
+import dataclasses
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganattn import interop, parallel
+
+QUICK = {"xla_backend_optimization_level": 0}  # most of a test's time is compilation
+
+
+def quick_jit(function):
+    """`jax.jit` that spends little on making the result fast."""
+    return jax.jit(function, compiler_options=QUICK)
+
+
+def arrays_under(file, prefix, dtype):
+    """The arrays of one network, {key: array}; weights as `dtype`, counters as they are."""
+    found = {name.removeprefix(prefix): file[name] for name in file.files if prefix in name}
+    return {key: x.astype(dtype) if x.dtype == np.float32 else x for key, x in found.items()}
+
+
+def networks_of(file, system, dtype=np.float64):
+    """{network: {key: array}} before the first step."""
+    names = importlib.import_module(f"ganattn.interop.{system}").NETWORKS
+    return {name: arrays_under(file, f"init/{name}/", dtype) for name in names}
+
+
+def pictures_of(file, step, dtype=np.float64):
+    """The batch of a step."""
+    return {d: nhwc(file[f"step{step}/real_{d.upper()}"]).astype(dtype) for d in "ab"}
+
+
+def nhwc(pictures):
+    return pictures.transpose(0, 2, 3, 1)
+
+
+def close(actual, expected, tolerance, name=""):
+    """Within `tolerance` of the largest expected value."""
+    error = np.abs(np.asarray(actual) - expected).max() / np.abs(expected).max()
+    assert error <= tolerance, f"{name} off by {error:.2e} relative"
+
+
+def check_steps(file, method, system, terms):
+    """All steps of a file: metrics within 1e-9, weights as exactly as float32 stores them.
+
+    terms: our metric -> (what the file calls its parts, the weight that these contain).
+    """
+    variables = interop.from_authors(system, networks_of(file, system))
+    state = method.create_state(jax.random.key(0), variables)
+    step = quick_jit(method.train_step)
+    for i in range(sum(name.endswith("/real_A") for name in file.files)):
+        state, metrics = step(state, pictures_of(file, i))
+        for ours, (names, weight) in terms.items():
+            close(weight * metrics[ours], sum(file[f"step{i}/{name}"] for name in names), 1e-9)
+    trained = interop.to_authors(system, state.variables)
+    final = [name for name in file.files if name.startswith("final/")]
+    assert len(final) == sum(map(len, trained.values()))
+    for name in final:
+        _, network, key = name.split("/")
+        close(trained[network][key], file[name], 1e-6, name)
+
+
+def in_float64(method):
+    """A fresh state in double precision."""
+    given = quick_jit(method.create_state)(jax.random.key(0)).variables
+    given = jax.tree.map(lambda x: x.astype(jnp.float64), given)
+    return method.create_state(jax.random.key(0), given)
+
+
+def train_on(method, batches, devices=1, backend=None):
+    """(state, metrics of the last step) after a step on each batch; None: without mapping."""
+    state = in_float64(method)
+    step = quick_jit(method.train_step)
+    if backend is not None:
+        mesh = parallel.create_mesh(jax.devices()[:devices])
+        state = jax.device_put(state, parallel.replicated(mesh))
+        mapped = parallel.map_step(method.mapped().train_step, mesh, backend)
+        lowered = mapped.function.lower(state, mapped.place(batches[0]))
+        step = dataclasses.replace(mapped, function=lowered.compile(compiler_options=QUICK))
+    for batch in batches:
+        state, metrics = step(state, batch)
+    return jax.device_get((state.replace(rng=jax.random.key_data(state.rng)), metrics))
+
+
+def assert_equal(one, other, tolerance=1e-10):
+    """Trees with the same leaves, within `tolerance` of 1 or of the value."""
+    paths, tree = jax.tree_util.tree_flatten_with_path(one)
+    leaves, other_tree = jax.tree.flatten(other)
+    assert tree == other_tree
+    for (path, x), y in zip(paths, leaves, strict=True):
+        name = jax.tree_util.keystr(path)
+        np.testing.assert_allclose(x, y, rtol=tolerance, atol=tolerance, err_msg=name)
