@@ -119,8 +119,8 @@ class Translator:
 
     @cached_property
     def _on_device(self) -> Mapping[str, Any]:
-        generators = {n: v for n, v in self.variables.items() if n.startswith("generator")}
-        return jax.device_put(generators)
+        prefixes = self.method.translates_with
+        return jax.device_put({n: v for n, v in self.variables.items() if n.startswith(prefixes)})
 
     def _translate(self, sources: np.ndarray, direction: str) -> tuple[np.ndarray, Any]:
         # Every chunk has one of two lengths, so that a folder compiles at most twice.

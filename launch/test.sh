@@ -15,5 +15,5 @@ stage() {
 stage ruff check --quiet
 stage ruff format --check --quiet
 stage mypy --no-error-summary
-# Most of a test is compiling, on one core; the tests of a config share what they compile.
-stage pytest -q -n 2 --dist loadgroup "$@"
+# Most of a test is compiling, on one core; a file's tests share what they compile.
+stage pytest -q -n 2 --dist loadfile "$@"

@@ -29,8 +29,9 @@ def export_translator(
     Read it with `jax.export.deserialize(bytearray(open(path, "rb").read())).call(images)`. The file
     appears only after it was read back and gave the same pictures; else CheckpointError.
     """
-    name = f"generator_{direction}"
-    weights = {name: jax.tree.map(np.asarray, variables[name])}
+    others = tuple(prefix for prefix in method.translates_with if prefix != "generator")
+    names = [n for n in variables if n == f"generator_{direction}" or n.startswith(others)]
+    weights = {name: jax.tree.map(np.asarray, variables[name]) for name in names}
 
     def translate(images):
         return method.translate(weights, images, direction).images

@@ -54,6 +54,7 @@ class Method(abc.ABC):
     axis_name: str | None = None
 
     directions: ClassVar[tuple[str, ...]] = ("a2b", "b2a")
+    translates_with: ClassVar[tuple[str, ...]] = ("generator",)  # how names of such networks begin
 
     @classmethod
     @abc.abstractmethod

@@ -5,7 +5,7 @@ Lin et al., WACV 2021.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +56,8 @@ class Guidance(Method):
     buffer_sizes: pictures of domain a and b that are remembered. reconstruction_weight: of the
     loss by which critics also tell reconstructions from real pictures.
     """
+
+    translates_with: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
 
     weights: Weights = dataclasses.field(default_factory=Weights)
     blend: str = "rmult"

@@ -42,6 +42,7 @@ class SupervisedGuidance(Method):
     image_size: int = 128
 
     directions: ClassVar[tuple[str, ...]] = ("a2b",)
+    translates_with: ClassVar[tuple[str, ...]] = ("generator", "upsampler", "discriminator")
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
