@@ -23,7 +23,7 @@ def get_config(variant: str = "") -> Config:
     method.width = 64  # channels of the generators' first layer (the authors' ngf)
     method.num_residual_blocks = 9
     method.discriminator = "patch"  # patch | pixel
-    method.discriminator_width = 64  # channels of its first layer (the authors' ndf)
+    method.discriminator_width = method.get_ref("width") + 0  # the authors' ndf; width until set
     method.discriminator_layers = 3  # strided convolutions of "patch": 3 see 70x70 pixels
     method.norm = "instance"  # instance | batch
     method.dropout = False  # in the residual blocks, while training
@@ -74,9 +74,7 @@ def _classic(config):
 
 
 def _tiny(config):
-    config.method.update(
-        width=4, num_residual_blocks=1, discriminator_width=4, image_size=32, pool_size=3
-    )
+    config.method.update(width=4, num_residual_blocks=1, image_size=32, pool_size=3)
     config.data.source = "procedural"
     config.data.load_size = 32
     config.data.flip = False

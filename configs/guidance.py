@@ -23,7 +23,7 @@ def get_config(variant: str = "") -> Config:
     method.width = 64  # channels of the generators' first layer (the authors' ngf)
     method.num_residual_blocks = 9
     method.discriminator = "posthoc_attn"  # posthoc_attn | trainable_attn
-    method.discriminator_width = 64  # channels of its first layer (the authors' ndf)
+    method.discriminator_width = method.get_ref("width") + 0  # the authors' ndf; width until set
     method.blend = "rmult"  # rmult: x * (1 + map) | mult: x * map | alpha: a fourth channel | none
     method.guidance = "in_iteration"  # in_iteration | buffer: whose maps guide
     method.buffer_size_a = 0  # pictures of domain a whose maps are kept, for "buffer"
@@ -75,7 +75,6 @@ def _tiny(config):
     config.method.update(
         width=4,
         num_residual_blocks=1,
-        discriminator_width=4,
         image_size=32,
         pool_size=3,
         lambda_identity=0.5,

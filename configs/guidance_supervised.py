@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> Config:
     method.dropout = True  # in the decoder, while training
     method.upsampler_width = 64  # channels of the network that enlarges maps
     method.discriminator = "posthoc_attn"  # posthoc_attn | trainable_attn
-    method.discriminator_width = 64  # channels of its first layer (the authors' ndf)
+    method.discriminator_width = method.get_ref("width") + 0  # the authors' ndf; width until set
     method.buffer_size = 2_975  # training pairs: each has a map that is kept between its visits
     method.image_size = 128  # pixels, a multiple of 2^num_downs
     method.lambda_l1 = 100.0  # weight of the distance to the true target
@@ -63,7 +63,6 @@ def _tiny(config):
         width=4,
         num_downs=5,
         upsampler_width=4,
-        discriminator_width=4,
         buffer_size=1_000,
         image_size=32,
     )

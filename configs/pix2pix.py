@@ -22,7 +22,7 @@ def get_config(variant: str = "") -> Config:
     method.width = 64  # channels of the generator's first layer (the authors' ngf)
     method.num_downs = 8  # halvings of the side: 8 is the authors' unet_256, 7 their unet_128
     method.discriminator = "patch"  # patch | pixel
-    method.discriminator_width = 64  # channels of its first layer (the authors' ndf)
+    method.discriminator_width = method.get_ref("width") + 0  # the authors' ndf; width until set
     method.discriminator_layers = 3  # strided convolutions of "patch": 3 see 70x70 pixels
     method.norm = "batch"  # batch | instance
     method.dropout = True  # in the decoder, while training
@@ -65,7 +65,7 @@ def _classic(config):
 
 
 def _tiny(config):
-    config.method.update(width=4, num_downs=5, discriminator_width=4, image_size=32)
+    config.method.update(width=4, num_downs=5, image_size=32)
     config.data.source = "procedural"
     config.data.load_size = 32
     config.data.flip = False

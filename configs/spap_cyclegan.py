@@ -40,7 +40,6 @@ def _tiny(config):
     config.method.update(
         width=4,
         num_residual_blocks=1,
-        discriminator_width=4,
         image_size=32,
         pool_size=3,
         pyramid_start_step=1,

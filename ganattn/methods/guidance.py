@@ -34,7 +34,7 @@ from ganattn.state import TrainState, Tree, Variables, split_networks
 
 CRITICS = {"posthoc_attn": PostHocDiscriminator, "trainable_attn": TrainableDiscriminator}
 SCHEMES = ("in_iteration", "buffer")
-STAGES = ("F0", "F1", "F2", "F3", "F4")
+STAGES = {"F0": "", "F1": "stem", "F2": "down2", "F3": "block4", "F4": "block{last}"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +73,10 @@ class Guidance(Method):
         method = config.method
         _check(method)
         dtype, blocks = DTYPES[method.dtype], method.num_residual_blocks
-        last = f"block{blocks}"
         generator = ResNetGenerator(
             method.width,
             blocks,
-            guided_after=dict(zip(STAGES, ("", "stem", "down2", "block4", last), strict=True))[
-                method.fusion_stage
-            ],
+            guided_after=STAGES[method.fusion_stage].format(last=blocks),
             remat=method.remat,
             dtype=dtype,
         )
