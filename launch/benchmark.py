@@ -116,7 +116,9 @@ def _compile_elsewhere(folder: str) -> float:
 def _batch(config: ConfigDict) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
     shape = (config.data.batch_size, config.data.crop_size, config.data.crop_size, 3)
-    return {d: rng.uniform(-1, 1, shape).astype(np.float32) for d in procedural.DOMAINS}
+    pictures = {d: rng.uniform(-1, 1, shape).astype(np.float32) for d in procedural.DOMAINS}
+    numbers = np.arange(config.data.batch_size, dtype=np.int32)
+    return pictures | {f"index_{d}": numbers for d in procedural.DOMAINS}
 
 
 def measure_input(config: ConfigDict, steps: int) -> dict[str, object]:

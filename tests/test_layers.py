@@ -25,6 +25,7 @@ def normal(*shape, seed=0):
         ((2, 9, 8, 16), 7, 3, 1),  # few output channels
         ((2, 6, 5, 256), 4, 8, 1),  # deep small map
         ((1, 8, 6, 256), 4, 8, 2),  # deep small map, strided
+        ((2, 7, 6, 32), 3, 40, 1),  # many channels, odd and even sides
         ((2, 8, 9, 4), 3, 5, 2),
     ],
 )

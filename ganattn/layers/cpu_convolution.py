@@ -12,7 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ganattn.layers.winograd import winograd
+
 FEW_CHANNELS = 4
+MANY_CHANNELS = 32
 DEEP_TAPS = 4096  # kernel height * width * input channels
 SMALL_MAP = 1024  # output pixels
 
@@ -25,6 +28,8 @@ def convolve_on_cpu(images: Array, kernel: Array, stride: int) -> Array:
     )
     if size * size * channels >= DEEP_TAPS and pixels <= SMALL_MAP:
         return _by_patches(images, kernel, stride)
+    if stride == 1 and size == 3 and min(channels, features) >= MANY_CHANNELS:
+        return winograd(images, kernel)
     if stride == 1 and size >= 5 and channels <= FEW_CHANNELS:
         return _by_columns(images, kernel)
     if stride == 1 and size >= 5 and features <= FEW_CHANNELS:
