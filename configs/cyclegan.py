@@ -73,12 +73,24 @@ def _classic(config):
     config.optimizer.scheduler_step = "start"
 
 
-def _tiny(config):
-    config.method.update(width=4, num_residual_blocks=1, image_size=32, pool_size=3)
+def _small(config):
+    config.method.update(width=16, num_residual_blocks=2, image_size=32)
     config.data.source = "procedural"
     config.data.load_size = 32
     config.data.flip = False
     config.data.batch_size = 8
+
+
+def _quickstart(config):
+    _small(config)
+    config.optimizer.update(learning_rate=4e-4, epoch_steps=1)
+    config.optimizer.update(decay_start_step=400, total_steps=800)
+    config.train.update(log_every=20, pictures_every=200, checkpoint_every=200)
+
+
+def _tiny(config):
+    _small(config)
+    config.method.update(width=4, num_residual_blocks=1, pool_size=3)
     config.optimizer.update(epoch_steps=1, decay_start_step=2, total_steps=4)
     config.train.update(log_every=1, pictures_every=2, histograms_every=2, checkpoint_every=2)
 
@@ -98,5 +110,6 @@ VARIANTS = {
     "pixel": _method(discriminator="pixel"),
     "bfloat16": _method(dtype="bfloat16"),
     "remat": _method(remat=True),
+    "quickstart": _quickstart,
     "tiny": _tiny,
 }

@@ -36,18 +36,30 @@ def _method(**values):
     return lambda config: config.method.update(values)
 
 
-def _tiny(config):
-    config.method.update(
-        width=4,
-        num_residual_blocks=1,
-        image_size=32,
-        pool_size=3,
-        pyramid_start_step=1,
-    )
+def _small(config):
+    config.method.update(width=16, num_residual_blocks=2, image_size=32)
     config.data.source = "procedural"
     config.data.load_size = 32
     config.data.flip = False
     config.data.batch_size = 8
+
+
+def _quickstart(config):
+    _small(config)
+    config.optimizer.update(learning_rate=4e-4, epoch_steps=1)
+    config.optimizer.update(decay_start_step=400, total_steps=800)
+    config.method.pyramid_start_step = 400
+    config.train.update(log_every=20, pictures_every=200, checkpoint_every=200)
+
+
+def _tiny(config):
+    _small(config)
+    config.method.update(
+        width=4,
+        num_residual_blocks=1,
+        pool_size=3,
+        pyramid_start_step=1,
+    )
     config.optimizer.update(epoch_steps=1, decay_start_step=2, total_steps=4)
     config.train.update(log_every=1, pictures_every=2, histograms_every=2, checkpoint_every=2)
 
@@ -66,5 +78,6 @@ VARIANTS = {
     "identity": _method(lambda_identity=0.5),
     "bfloat16": _method(dtype="bfloat16"),
     "remat": _method(remat=True),
+    "quickstart": _quickstart,
     "tiny": _tiny,
 }

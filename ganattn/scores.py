@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from ganattn import figures
+from ganattn.evaluation.attention import heatmap_iou
 from ganattn.evaluation.paired import paired_scores
 from ganattn.workdir import JsonLines, write_whole
 
@@ -19,7 +20,8 @@ class Scores:
     """Lines in `scores.jsonl`; at the last step `result.json` and a grid for each direction.
 
     truth: domain d -> "d", "d_truth", pictures in [-1, 1], and "d_mask", as
-    `evaluation.paired.paired_scores` takes them. result.json holds the mean over directions, and
+    `evaluation.paired.paired_scores` takes them; methods with attention are also scored by
+    `evaluation.attention.heatmap_iou`. result.json holds the mean over directions, and
     each direction's own.
     """
 
@@ -50,6 +52,8 @@ class Scores:
             pictures, truth, mask = (self._truth[f"{source}{k}"] for k in ("", "_truth", "_mask"))
             made = jax.device_get(self._translate(variables, pictures, direction=direction))
             scores[direction] = paired_scores(pictures, made.images, truth, mask)
+            if made.attention is not None:
+                scores[direction]["attention_iou"] = heatmap_iou(made.attention, mask)
             if last:
                 attention = {} if made.attention is None else {"attention": made.attention}
                 columns = {"source": pictures, **attention, "translation": made.images}
