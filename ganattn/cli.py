@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -61,11 +61,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--dry-run", action="store_true", help="print the resolved run and stop")
 
-    translate = add("translate", _translate, "Translates a picture or a folder of pictures.")
+    translate = add(
+        "translate", _translate, "Translates a picture or label map, or a folder of them."
+    )
     translate.add_argument("--input", type=Path, required=True, help="picture or folder")
     translate.add_argument("--output", type=Path, required=True, help="folder; file names are kept")
     translate.add_argument("--direction", default="a2b", help="a2b or b2a")
     translate.add_argument("--heatmaps", action="store_true", help="also write OUTPUT/heatmaps")
+    translate.add_argument("--instances", type=Path, help="of label maps: instance map or folder")
+    translate.add_argument(
+        "--style", type=Path, help="of label maps: a picture whose style is used"
+    )
+    translate.add_argument("--seed", type=int, help="of label maps: draws a style for each")
     translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
@@ -95,20 +102,34 @@ def _train(options: argparse.Namespace, overrides: list[str]) -> None:
 def _translate(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.data.pictures import find_pictures
     from ganattn.figures import save_picture
-    from ganattn.inference import Translator
+    from ganattn.synthesis import Synthesizer, from_workdir
 
     single = options.input.is_file()
     names = [Path(options.input.name)] if single else find_pictures(options.input)
     root = options.input.parent if single else options.input
-    translator = Translator.from_workdir(options.workdir, options.step)
+    model = from_workdir(options.workdir, options.step)
+    if not isinstance(model, Synthesizer) and (options.instances or options.style):
+        raise ConfigError("--instances and --style are for runs that take label maps")
     for start in range(0, len(names), 8):
         part = names[start : start + 8]
-        made = translator([root / name for name in part], options.direction)
+        sources = [root / name for name in part]
+        if isinstance(model, Synthesizer):
+            instances = _namesakes(options.instances, sources)
+            made: Any = model(sources, instances, styles=options.style, seed=options.seed)
+        else:
+            made = model(sources, options.direction)
         for i, name in enumerate(part):
             save_picture(options.output / name, made.images[i])
             if options.heatmaps and made.heatmaps is not None:
                 save_picture(options.output / "heatmaps" / name, made.heatmaps[i])
     print(f"{len(names)} pictures in {options.output}")
+
+
+def _namesakes(instances: Path | None, labels: Sequence[Path]) -> list[Path] | None:
+    """The instance maps that go with label maps: one file, or namesakes in a folder."""
+    if instances is None or instances.is_file():
+        return None if instances is None else [instances]
+    return [instances / label.name for label in labels]
 
 
 def _import(options: argparse.Namespace, _: list[str]) -> None:
@@ -135,6 +156,8 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.interop.export import export_translator
 
     translator = Translator.from_workdir(options.workdir)
+    if translator.method.takes != "pictures":
+        raise ConfigError(f"{options.workdir} takes label maps: export writes picture translators")
     method, size = translator.method, cast(int, translator.size)
     if options.direction not in method.directions:
         raise ConfigError(

@@ -26,7 +26,7 @@ def base() -> Config:
 
     data = config.data = Config()
     data.source = "folder"  # folder | tfds | arrays | procedural
-    data.layout = "unpaired"  # of a folder: unpaired | paired (by name) | aligned (side by side)
+    data.layout = "unpaired"  # unpaired | paired (by name) | aligned (side by side) | semantic
     data.folders = ("A", "B")  # endings of the two domains' folders: trainA trainB
     data.swap = False  # exchange the domains
     data.palette = ""  # colours of label ids in domain a: facades | spectrum; "" reads pictures
@@ -35,6 +35,7 @@ def base() -> Config:
     data.batch_size = 1  # global: over all devices and processes
     data.load_size = 286  # pixels; pictures are resized to this square, then cropped
     data.crop_size = 256  # pixels
+    data.aspect_ratio = 1.0  # width over height of the crop; other than 1 for "semantic" only
     data.interpolation = "bilinear"  # bilinear | bicubic, antialiased when shrinking (as Pillow)
     data.flip = True  # mirror half of the pictures left to right
     data.on_error = "stop"  # what a broken picture does: stop | skip

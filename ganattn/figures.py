@@ -1,5 +1,7 @@
 """Pictures for people: grids with titles and heat maps over pictures; Pillow and numpy only."""
 
+import base64
+import io
 import math
 import os
 from collections.abc import Mapping
@@ -8,6 +10,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ganattn.data.palettes import IDS, palette
 
 SMALLEST_CELL = 128  # pixels; smaller pictures are enlarged by a whole factor
 GAP = 4  # pixels of white between cells and around them
@@ -59,8 +63,9 @@ def grid(columns: Mapping[str, Any]) -> Image.Image:
     """Draws one row a picture and one column an entry, with the entries' names on top.
 
     columns: name -> (n, h, w, 3), uint8 or in [-1, 1], or (n, h', w', 1), a heat map that is laid
-    over the first column. Raises ValueError when there is nothing to draw, when the columns differ
-    in their number of pictures, or when the first is a heat map.
+    over the first column, or (n, h, w, 1) integers, label ids that are painted. Raises ValueError
+    when there is nothing to draw, when the columns differ in their number of pictures, or when the
+    first is a heat map.
     """
     cells = {name: _enlarged(pictures) for name, pictures in _drawn(columns).items()}
     height = max(pictures.shape[1] for pictures in cells.values())
@@ -80,6 +85,24 @@ def grid(columns: Mapping[str, Any]) -> Image.Image:
             canvas.paste(Image.fromarray(picture), (left + inset, top))
         left += width + GAP
     return canvas
+
+
+class Drawn:
+    """A result that notebooks show as a grid; it has `columns()`, as `grid` takes them."""
+
+    def figure(self) -> Image.Image:
+        """A grid with a row a picture."""
+        return grid(self.columns())  # type: ignore[attr-defined]
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.figure().save(buffer, "PNG")
+        return buffer.getvalue()
+
+    def _repr_html_(self) -> str:
+        encoded = base64.b64encode(self._repr_png_()).decode()
+        titles = ", ".join(self.columns())  # type: ignore[attr-defined]
+        return f'<img alt="{titles}" src="data:image/png;base64,{encoded}">'
 
 
 def save_grid(path: str | os.PathLike, columns: Mapping[str, Any]) -> None:
@@ -112,7 +135,7 @@ def _pixels(images: Any) -> np.ndarray:
 
 def _drawn(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every column as (n, h, w, 3) uint8."""
-    arrays = {name: np.asarray(pictures) for name, pictures in columns.items()}
+    arrays = {name: _painted(np.asarray(pictures)) for name, pictures in columns.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     first = next(iter(arrays.values()), np.zeros(0))
     if not first.size or first.ndim != 4 or first.shape[-1] != 3:
@@ -124,6 +147,12 @@ def _drawn(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         name: overlay(first, array) if array.shape[-1] == 1 else _pixels(array)
         for name, array in arrays.items()
     }
+
+
+def _painted(array: np.ndarray) -> np.ndarray:
+    """Label ids in colours; anything else as it is."""
+    is_ids = array.ndim == 4 and array.shape[-1] == 1 and np.issubdtype(array.dtype, np.integer)
+    return palette("spectrum")[np.clip(array[..., 0], 0, IDS - 1)] if is_ids else array
 
 
 def _enlarged(pictures: np.ndarray) -> np.ndarray:

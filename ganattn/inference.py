@@ -1,8 +1,6 @@
 """Pictures in, translated pictures and heat maps out: for notebooks and the command line."""
 
-import base64
 import dataclasses
-import io
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +26,7 @@ CHUNK = 8  # pictures translated at once
 
 
 @dataclasses.dataclass(frozen=True)
-class Translated:
+class Translated(figures.Drawn):
     """Translated pictures with what the network looked at.
 
     sources, images: (n, h, w, 3) uint8. attention: (n, h', w', 1) float32, unscaled, or None.
@@ -45,19 +43,10 @@ class Translated:
             return None
         return figures.overlay(self.sources, self.attention)
 
-    def figure(self) -> Image.Image:
-        """A grid with a row a picture: source, attention, translation."""
+    def columns(self) -> dict[str, np.ndarray]:
+        """For `figures.grid`: source, attention, translation."""
         heatmaps = {} if self.heatmaps is None else {"attention": self.heatmaps}
-        return figures.grid({"source": self.sources, **heatmaps, "translation": self.images})
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.figure().save(buffer, "PNG")
-        return buffer.getvalue()
-
-    def _repr_html_(self) -> str:
-        encoded = base64.b64encode(self._repr_png_()).decode()
-        return f'<img alt="source, attention, translation" src="data:image/png;base64,{encoded}">'
+        return {"source": self.sources, **heatmaps, "translation": self.images}
 
 
 class Translator:

@@ -1,5 +1,7 @@
 """Scalar losses over arrays. All reductions are means, as in the authors' code."""
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 from jax import Array
@@ -28,6 +30,36 @@ def binary_cross_entropy(logits: Array, is_real: bool) -> Array:
     logits: any shape, unbounded. Source: U-GAT-IT eq. 5; pix2pix eq. 1.
     """
     return jnp.mean(jax.nn.softplus(-logits if is_real else logits))
+
+
+def hinge(logits: Array, is_real: bool) -> Array:
+    """The discriminator's mean relu(1 - logits) of real and relu(1 + logits) of fake pictures.
+
+    logits: any shape, unbounded. Source: Lim and Ye 2017; SPADE's code.
+    """
+    return jnp.mean(jax.nn.relu(1 - logits if is_real else 1 + logits))
+
+
+def feature_matching(fake: Sequence[Sequence[Array]], real: Sequence[Sequence[Array]]) -> Array:
+    """Mean over scales of the summed mean absolute differences of a discriminator's features.
+
+    fake, real: a list of features a scale. No gradient goes to the real ones. Source: pix2pixHD
+    eq. 4, without its weights a layer, as in their code.
+    """
+    terms = [
+        mean_absolute(f, jax.lax.stop_gradient(r))
+        for scale in zip(fake, real, strict=True)
+        for f, r in zip(*scale, strict=True)
+    ]
+    return sum(terms[1:], terms[0]) / len(fake)
+
+
+def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
+    """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), summed over all.
+
+    mean, log_variance: any equal shapes. Source: GauGAN; the sum over the batch is their code's.
+    """
+    return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
 
 
 ADVERSARIAL = {"least_squares": least_squares, "cross_entropy": binary_cross_entropy}

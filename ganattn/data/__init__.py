@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data import arrays, catalog, folder, procedural
+from ganattn.data import arrays, catalog, folder, procedural, semantic, trees
 from ganattn.data.batches import Batches, Pipeline
 from ganattn.data.palettes import PALETTES
 from ganattn.data.pictures import INTERPOLATIONS, to_float
@@ -23,7 +23,8 @@ def create(config: ConfigDict, process_index: int = 0, process_count: int = 1) -
     DataError for data that is missing, empty or broken.
     """
     _check(config.data)
-    found = SOURCES[config.data.source](config)
+    sources = SEMANTIC_SOURCES if config.data.layout == "semantic" else SOURCES
+    found = sources[config.data.source](config)
     return Batches(found.pipeline, config, process_index, process_count, found.skipped, found.truth)
 
 
@@ -61,6 +62,41 @@ def _procedural(config: ConfigDict) -> _Found:
     return _Found(arrays.Memory({**pictures, **shown}, config.data, paired), truth=truth)
 
 
+def _semantic_folder(config: ConfigDict) -> _Found:
+    path = Path(_required(config.data.path, "the folder that holds label maps and pictures"))
+    found = {part: semantic.Scenes(files) for part, files in trees.find(path).items()}
+    return _Found(semantic.create(found, config))
+
+
+def _semantic_tfds(config: ConfigDict) -> _Found:
+    name = _required(config.data.path, "a TFDS name such as scene_parse150")
+    found = {k: semantic.Scenes(v) for k, v in catalog.read_scenes(name, config.data).items()}
+    return _Found(semantic.create(found, config))
+
+
+def _semantic_arrays(config: ConfigDict) -> _Found:
+    path = _required(config.data.path, "an .npz file with arrays label, image and maybe instance")
+    found = {k: semantic.Scenes(v) for k, v in arrays.load_scenes(path).items()}
+    return _Found(semantic.create(found, config))
+
+
+def _semantic_procedural(config: ConfigDict) -> _Found:
+    width, seed = config.data.load_size, config.seed
+    height = round(width / config.data.aspect_ratio)
+    counts = {"train": procedural.TRAIN_COUNT, "test": procedural.TEST_COUNT}
+    found = {
+        part: semantic.Scenes(procedural.scenes(count, height, width, seed + i))
+        for i, (part, count) in enumerate(counts.items())
+    }
+    return _Found(semantic.create(found, config))
+
+
+SEMANTIC_SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {
+    "folder": _semantic_folder,
+    "tfds": _semantic_tfds,
+    "arrays": _semantic_arrays,
+    "procedural": _semantic_procedural,
+}
 SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {
     "folder": _folder,
     "tfds": _tfds,
@@ -72,7 +108,7 @@ SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {
 def _check(data: ConfigDict) -> None:
     choices: dict[str, Iterable[str]] = {
         "source": SOURCES,
-        "layout": folder.LAYOUTS,
+        "layout": (*folder.LAYOUTS, "semantic"),
         "palette": PALETTES,
         "interpolation": INTERPOLATIONS,
         "on_error": ("stop", "skip"),

@@ -80,12 +80,39 @@ def check(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]
 
 def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of an .npz file; raises DataError when it is missing or damaged."""
+    return check(_read(path, "a and b"), os.fspath(path))
+
+
+def load_scenes(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:
+    """{"train"} or {"train", "test"}: "label" (n, h, w[, c]), "instance", "image" (n, h, w, 3).
+
+    The file calls the test arrays test_label and so on. Raises DataError when it is missing or
+    damaged, or its arrays do not go together.
+    """
+    arrays = _read(path, "label and image")
+    found = {}
+    for part, prefix in (("train", ""), ("test", "test_")):
+        names = ("label", "instance", "image")
+        scenes = {n: arrays[f"{prefix}{n}"] for n in names if f"{prefix}{n}" in arrays}
+        if not {"label", "image"} <= set(scenes):
+            if part == "train":
+                raise DataError(f"{path} lacks an array label or image: give (n, h, w) and more")
+            continue
+        if len({array.shape[:3] for array in scenes.values()}) > 1:
+            shapes = {name: array.shape for name, array in scenes.items()}
+            raise DataError(f"{path}: arrays differ in number or size: {shapes}")
+        if scenes["image"].dtype != np.uint8 or scenes["image"].shape[3:] != (3,):
+            raise DataError(f"{path}: array {prefix}image must be uint8 (n, h, w, 3)")
+        found[part] = scenes
+    return found
+
+
+def _read(path: str | os.PathLike, what: str) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
+            return dict(file)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        raise DataError(f"cannot read {path} ({error}): give an .npz file with a and b") from error
-    return check(arrays, os.fspath(path))
+        raise DataError(f"cannot read {path} ({error}): give an .npz file with {what}") from error
 
 
 def _resize_all(pictures: np.ndarray, size: int, interpolation: str) -> np.ndarray:

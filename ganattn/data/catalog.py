@@ -14,6 +14,11 @@ from ganattn.data.pictures import is_plain
 from ganattn.data.sampling import DOMAINS
 from ganattn.errors import DataError
 
+SCENE_FEATURES = {
+    "label": ("annotation", "segmentation_label", "segmentation_mask"),
+    "image": ("image", "image_left"),
+}
+
 
 def create(name: str, data: ConfigDict) -> Pipeline:
     """The pipeline over the builder `name` (or a prepared builder's folder).
@@ -43,6 +48,38 @@ def create(name: str, data: ConfigDict) -> Pipeline:
     }
     encoded = Encoded(train, test, data)
     return Memory(encoded.decoded(), data) if data.cache else encoded
+
+
+def read_scenes(name: str, data: ConfigDict) -> dict[str, dict[str, list[bytes]]]:
+    """{"train", "test"}: encoded "label" and "image" of a builder for semantic segmentation.
+
+    Raises DataError as `create` does, and for a builder without label maps.
+    """
+    import_tensorflow()
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DataError(f"TFDS is not installed ({error}): pip install 'ganattn[tf]'") from None
+    builder = _builder(tfds, name, data)
+    features = builder.info.features
+    keys = {
+        kind: next((known for known in names if known in features), None)
+        for kind, names in SCENE_FEATURES.items()
+    }
+    splits = {"train": ("train",), "test": ("test", "validation")}
+    parts = {
+        part: next((n for n in names if n in builder.info.splits), None)
+        for part, names in splits.items()
+    }
+    if None in keys.values() or parts["train"] is None:
+        raise DataError(f"TFDS {name} has no split train with pictures and label maps")
+    decoders = {key: tfds.decode.SkipDecoding() for key in keys.values()}
+    found = {}
+    for part, split in parts.items():
+        if split is not None:
+            examples = list(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders)))
+            found[part] = {kind: [bytes(e[key]) for e in examples] for kind, key in keys.items()}
+    return found
 
 
 def _builder(tfds: Any, name: str, data: ConfigDict) -> Any:

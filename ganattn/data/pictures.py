@@ -1,5 +1,6 @@
 """Picture files to upright 8-bit RGB, with Pillow: the decoder that all others must equal."""
 
+import io
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,21 +48,28 @@ def _from_deep_grey(picture: Image.Image) -> np.ndarray:
     return np.repeat(grey[..., None], 3, -1)
 
 
+def read_ids(file: str | os.PathLike | bytes | IO[bytes]) -> np.ndarray:
+    """(h, w) int64: the ids that an 8- or 16-bit file of one channel holds.
+
+    Raises DataError for a file that is no whole picture or has more than one channel.
+    """
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as picture:
+            if picture.mode not in ("L", "P", "I;16", "I;16B", "I", "1"):
+                raise DataError(f"{file!s} holds {picture.mode} and no ids: give one channel")
+            return np.asarray(picture).astype(np.int64)
+    except FileNotFoundError:
+        raise DataError(f"no picture {file!s}: check the path") from None
+    except _BROKEN as error:
+        raise DataError(f"{file!s} is no whole picture ({error}): replace or remove it") from error
+
+
 def read_labels(file: str | os.PathLike | IO[bytes], palette: np.ndarray) -> np.ndarray:
     """(h, w, 3) uint8: the colours that `palette` (ids, 3) gives to a file of label ids.
 
-    Raises DataError for a file that is no whole picture, has more than one channel, or an id that
-    the palette lacks.
+    Raises DataError as `read_ids` does, and for an id that the palette lacks.
     """
-    try:
-        with Image.open(file) as picture:
-            if picture.mode not in ("L", "P", "I;16", "I", "1"):
-                raise DataError(f"{file} holds {picture.mode} and no label ids: unset data.palette")
-            ids = np.asarray(picture).astype(np.int64)
-    except FileNotFoundError:
-        raise DataError(f"no picture {file}: check the path") from None
-    except _BROKEN as error:
-        raise DataError(f"{file} is no whole picture ({error}): replace or remove it") from error
+    ids = read_ids(file)
     if ids.max() >= len(palette):
         raise DataError(f"{file} has the label id {ids.max()}: data.palette has {len(palette)} ids")
     return palette[ids]

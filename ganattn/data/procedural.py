@@ -1,4 +1,4 @@
-"""A two-domain set made by formula, with the true translation of every test picture.
+"""Sets made by formula: two domains with the true translation of every test picture, and scenes.
 
 A scene is a disc or a square on a dull background. Domain a paints it orange with dark rows,
 domain b blue with light columns; both textures are locked to the picture's grid and symmetric to
@@ -40,6 +40,30 @@ def pairs(count: int, size: int, seed: int) -> dict[str, np.ndarray]:
     """{"a", "b"}: (count, size, size, 3) uint8, the same scene in both domains."""
     keys = [[seed, 4, i] for i in range(count)]
     return {d: np.stack([_render(size, key, d)[0] for key in keys]) for d in DOMAINS}
+
+
+def scenes(count: int, height: int, width: int, seed: int) -> dict[str, np.ndarray]:
+    """ "label", "instance" (count, height, width) int32 and "image" (..., 3) uint8, for synthesis.
+
+    Class 0 is background, 1 and 2 are objects in the textures of domains a and b, 3 is a light
+    floor or ceiling.
+    """
+    drawn = [_scene(height, width, np.random.default_rng([seed, 5, i])) for i in range(count)]
+    label, instance, image = map(np.stack, zip(*drawn, strict=True))
+    return {"label": label, "instance": instance, "image": image}
+
+
+def _scene(height: int, width: int, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    y, x = np.mgrid[:height, :width] / np.array([height, width])[:, None, None]
+    picture, label = _background(rng, y, x), np.zeros((height, width), np.int32)
+    floor = (y if rng.random() < 0.5 else 1 - y) > rng.uniform(0.7, 0.9)
+    label[floor], picture[floor] = 3, (0.9, 0.9, 0.8)
+    instance = label.copy()
+    for number in range(3):
+        kind, mask = int(rng.integers(2)), _mask(rng, y, x)
+        label[mask], instance[mask] = 1 + kind, 10 + number
+        picture = np.where(mask[..., None], _texture(DOMAINS[kind], y, x), picture)
+    return label, instance, np.clip(np.rint(picture * 255), 0, 255).astype(np.uint8)
 
 
 def _render(size: int, key: list[int], domain: str) -> tuple[np.ndarray, np.ndarray]:

@@ -55,7 +55,7 @@ class Sampler:
         return {domain: self._draw(step, domain) for domain in self._sizes}
 
     def _draw(self, step: int, domain: str) -> Draws:
-        size, stream = self._sizes[domain], DOMAINS.index(domain)
+        size, stream = self._sizes[domain], list(self._sizes).index(domain)
         numbers = step * self._batch_size + np.arange(self._batch_size)
         index = np.array(
             [_order(size, self._seed, stream, int(n) // size)[int(n) % size] for n in numbers]

@@ -142,10 +142,13 @@ class BatchNorm(nn.Module):
     """Batch normalisation as PyTorch has it, with running averages in `batch_stats`.
 
     The averages move by a tenth, the variance's towards the unbiased estimate; `batches` counts
-    the moves. axis_name: the mapped axis over whose devices a batch is counted as one.
+    the moves. axis_name: the mapped axis over whose devices a batch is counted as one. affine:
+    learns a scale and shift a channel. counts: whether `batches` moves.
     """
 
     axis_name: str | None = None
+    affine: bool = True
+    counts: bool = True
 
     @nn.compact
     def __call__(self, features: Array, statistics: str = "running") -> Array:
@@ -155,8 +158,6 @@ class BatchNorm(nn.Module):
         "running" normalises by the averages, "picture" each picture by its own statistics.
         """
         channels = features.shape[-1:]
-        gamma = self.param("gamma", near_one, channels, jnp.float32)
-        beta = self.param("beta", nn.initializers.zeros, channels, jnp.float32)
         average = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         spread = self.variable("batch_stats", "variance", jnp.ones, channels, jnp.float32)
         batches = self.variable("batch_stats", "batches", jnp.zeros, (), jnp.float32)
@@ -178,9 +179,13 @@ class BatchNorm(nn.Module):
                 unbiased = variance.ravel() * (count / max(count - 1, 1))
                 average.value = _moved(average.value, mean.ravel())
                 spread.value = _moved(spread.value, unbiased)
-                batches.value = batches.value + 1
-        scale = gamma[None, None, None] * lax.rsqrt(variance + EPSILON)
-        return ((x - mean) * scale + beta[None, None, None]).astype(dtype)
+                batches.value = batches.value + self.counts
+        normalised = (x - mean) * lax.rsqrt(variance + EPSILON)
+        if not self.affine:
+            return normalised.astype(dtype)
+        gamma = self.param("gamma", near_one, channels, jnp.float32)
+        beta = self.param("beta", nn.initializers.zeros, channels, jnp.float32)
+        return (gamma[None, None, None] * normalised + beta[None, None, None]).astype(dtype)
 
 
 def _mean_over_devices(x: Array, axis_name: str | None) -> Array:

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import flax.linen as nn
 import jax
@@ -53,6 +53,7 @@ class Method(abc.ABC):
     optimizers: Mapping[str, optax.GradientTransformation]
     axis_name: str | None = None
 
+    takes: ClassVar[Literal["pictures", "labels"]] = "pictures"
     directions: ClassVar[tuple[str, ...]] = ("a2b", "b2a")
     translates_with: ClassVar[tuple[str, ...]] = ("generator",)  # how names of such networks begin
 
@@ -73,15 +74,22 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def translate(
-        self, variables: Mapping[str, Variables], images: Array, direction: str = "a2b"
+        self, variables: Mapping[str, Variables], images: Any, direction: str = "a2b"
     ) -> Translation:
-        """Translates (n, h, w, 3) pictures in [-1, 1]; changes no state."""
+        """Translates what `source` takes out of a batch; changes no state.
+
+        images: (n, h, w, 3) pictures in [-1, 1], or {"label", "instance"} where `takes` is labels.
+        """
 
     @abc.abstractmethod
     def pictures(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
     ) -> dict[str, dict[str, Array]]:
         """What the loop should draw: grid name -> column name -> (n, h, w, 3) or heat maps."""
+
+    def source(self, batch: Mapping[str, Array], direction: str) -> Any:
+        """What `translate` takes, out of a batch."""
+        return batch[direction.split("2")[0]]
 
     def mapped(self) -> Self:
         """The same method for `parallel.map_step`: it averages over the mapped axis."""
@@ -108,7 +116,10 @@ class Method(abc.ABC):
         whole = {
             name: jax.tree.map(lambda x: jnp.array(x, copy=True), dict(given[name]))
             if name in given
-            else self._fresh(name, jax.random.fold_in(init_rng, index), dtype)
+            else jax.tree.map(
+                lambda x: x.astype(dtype),
+                self.initialize(name, jax.random.fold_in(init_rng, index)),
+            )
             for index, name in enumerate(sorted(self.networks))
         }
         opt_state = {
@@ -122,9 +133,8 @@ class Method(abc.ABC):
         unknown = sorted(set(variables) - set(self.networks))
         wrong = [f"there is no network {name!r}" for name in unknown]
         for name in sorted(set(variables) & set(self.networks)):
-            spec = self.network_input(name)
             expected = jax.eval_shape(
-                self.networks[name].init, jax.random.key(0), jnp.zeros(spec.shape, spec.dtype)
+                lambda key, n=name: self.initialize(n, key), jax.random.key(0)
             )
             wrong += [f"{name}/{line}" for line in differences(variables[name], expected)]
         if wrong:
@@ -142,10 +152,10 @@ class Method(abc.ABC):
         """What the method remembers between steps, empty at the start."""
         return {}
 
-    def _fresh(self, name: str, rng: Array, dtype: Any) -> Variables:
+    def initialize(self, name: str, rng: Array) -> Variables:
+        """Fresh variables of one network."""
         spec = self.network_input(name)
-        variables = self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype))
-        return jax.tree.map(lambda x: x.astype(dtype), variables)
+        return self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype))
 
     def update(self, state: TrainState, group: str, gradients: Tree, carried: Tree) -> TrainState:
         """Averages over devices, applies one optimiser group, stores the carried collections."""

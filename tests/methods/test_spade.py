@@ -1,0 +1,215 @@
+"""SPADE, GauGAN and DAGAN: numbers as the authors' code has them, and what they alone promise."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference import arrays_under, close, in_float64, nhwc, quick_jit
+
+from ganattn import interop, methods
+from ganattn.config import find, load
+from ganattn.errors import ConfigError
+from ganattn.layers.label_maps import instance_edges
+from ganattn.layers.spade import resize_nearest
+from ganattn.networks.vgg import CONVOLUTIONS
+
+TERMS = {
+    "generator/adversarial": ("g_adv", 1),
+    "generator/feature_matching": ("g_feat", 10),
+    "generator/total": ("g_total", 1),
+    "discriminator/fake": ("d_fake", 1),
+    "discriminator/real": ("d_real", 1),
+}
+
+
+def method_of(name, variant="", **fields):
+    config = load(find(name), variant)
+    with config.unlocked():
+        config.method.update(fields)
+    return methods.create(config)
+
+
+@pytest.fixture
+def golden(golden_folder):
+    file = np.load(golden_folder / "dagan.npz")
+    _, width, discriminator_width, classes, size, aspect, _, _ = file["meta"]
+    fields = {
+        "width": int(width), "discriminator_width": int(discriminator_width),
+        "num_classes": int(classes), "use_instances": True, "crop_size": int(size),
+        "aspect_ratio": float(aspect), "perceptual_weight": 0.0,
+    }  # fmt: skip
+    return file, method_of("dagan", **fields)
+
+
+def networks_of(file, dtype):
+    return {name: arrays_under(file, f"init/{name}/", dtype) for name in "GD"}
+
+
+def test_forward_equals_the_authors(golden):
+    file, method = golden
+    variables = interop.from_authors("dagan", networks_of(file, np.float32))
+    maps = {name: nhwc(file[f"forward/{name}"]) for name in ("label", "instance")}
+    made = quick_jit(method.translate)(variables, maps)
+    close(made.images, nhwc(file["forward/G_eval"]), 1e-5)
+    assert made.attention.shape == (2, 64, 64, 1)
+    assert made.attentions["channel"].shape == (2, 1, method.networks["generator"].width, 1)
+    pair = np.concatenate([nhwc(file["forward/semantics"]), nhwc(file["forward/image"])], -1)
+    judged = quick_jit(method.networks["discriminator"].apply)(variables["discriminator"], pair)
+    for scale, features in enumerate(judged):
+        for layer, values in enumerate(features):
+            close(values, nhwc(file[f"forward/D_eval/{scale}/{layer}"]), 1e-5)
+
+
+def test_a_step_equals_the_authors(golden, x64):
+    file, method = golden
+    variables = interop.from_authors("dagan", networks_of(file, np.float64))
+    state = method.create_state(jax.random.key(0), variables)
+    batch = {name: nhwc(file[f"step0/{name}"]) for name in ("label", "instance", "image")}
+    state, metrics = quick_jit(method.train_step)(state, batch)
+    for ours, (theirs, weight) in TERMS.items():
+        close(weight * metrics[ours], file[f"step0/{theirs}"], 1e-9, ours)
+    trained = interop.to_authors("dagan", state.variables)
+    final = [name for name in file.files if name.startswith("final/")]
+    assert len(final) == sum(map(len, trained.values()))
+    for name in final:
+        _, network, key = name.split("/")
+        np.testing.assert_allclose(
+            trained[network][key], file[name], atol=1e-6 * max(np.abs(file[name]).max(), 1e-30),
+            rtol=0, err_msg=name,
+        )  # fmt: skip
+
+
+def test_names_go_to_the_authors_and_back(golden):
+    file, _ = golden
+    theirs = networks_of(file, np.float32)
+    back = interop.to_authors("dagan", interop.from_authors("dagan", theirs))
+    for network, arrays in theirs.items():
+        assert list(back[network]) == list(arrays)
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(back[network][key], array)
+    fields = interop.method_fields("dagan", theirs)
+    assert (fields["width"], fields["discriminator_width"], fields["attention"]) == (2, 2, "last")
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "expected"),
+    [
+        ("spade", "cityscapes", {"generator": 93_048_003, "discriminator": 5_601_410}),
+        ("dagan", "cityscapes", {"generator": 93_134_229}),
+        ("dagan", "cityscapes,gaugan", {"generator": 101_222_805, "encoder": 10_463_424}),
+        ("dagan", "ade20k", {"generator": 96_578_709, "discriminator": 5_836_930}),
+        ("dagan", "coco", {"generator": 97_567_125, "discriminator": 5_904_514}),
+        ("dagan", "celebamask", {"generator": 92_625_045}),
+        ("dagan", "facades1024,gaugan", {"generator": 361_808_533}),
+    ],
+)
+def test_parameters_are_as_many_as_the_authors(name, variant, expected):
+    method = method_of(name, variant, perceptual_weight=0.0)
+    for network, count in expected.items():
+        shapes = jax.eval_shape(lambda key, n=network: method.initialize(n, key), jax.random.key(0))
+        assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == count
+
+
+@pytest.mark.parametrize(
+    ("size", "new_size", "picked"),
+    [
+        (7, 3, [0, 2, 4]),  # half-pixel centres would give 1, 3, 5
+        (5, 2, [0, 2]),
+        (9, 4, [0, 2, 4, 6]),
+        (3, 5, [0, 0, 1, 1, 2]),
+        (8, 4, [0, 2, 4, 6]),
+        (2, 6, [0, 0, 0, 1, 1, 1]),
+    ],
+)
+def test_nearest_pixels_are_those_of_pytorch(size, new_size, picked):
+    ramp = jnp.broadcast_to(jnp.arange(size)[:, None], (size, size))[None, ..., None]
+    for image in (ramp, ramp.transpose(0, 2, 1, 3)):
+        resized = resize_nearest(image, new_size, new_size)[0, ..., 0]
+        column = resized[:, 0] if image is ramp else resized[0]
+        np.testing.assert_array_equal(column, picked)
+
+
+def test_edges_are_on_both_sides_of_a_boundary():
+    instance = jnp.array([[7, 7, 7, 7], [7, 9, 9, 7], [7, 9, 9, 7], [7, 7, 7, 7]])
+    edges = instance_edges(instance[None, ..., None])[0, ..., 0]
+    corners = np.zeros((4, 4), bool)
+    corners[[0, 0, 3, 3], [0, 3, 0, 3]] = True
+    np.testing.assert_array_equal(edges, ~corners)
+
+
+@pytest.mark.parametrize(
+    ("variant", "fields"),
+    [
+        ("tiny,all_levels", {}),
+        ("tiny", {"aspect_ratio": 2.0, "crop_size": 64}),
+        ("tiny", {"up_sampling": "most", "crop_size": 128, "width": 2, "remat": True}),
+        ("tiny,gaugan,instance_norm", {}),
+        ("tiny", {"condition_channels": 5, "use_instances": False}),
+    ],
+)
+def test_variants_step_and_synthesise(variant, fields):
+    """By shapes alone: what they compute is put together from what is compared elsewhere."""
+    method = method_of("dagan", variant, **fields)
+    channels = fields.get("condition_channels", 1)
+    shape = (2, method.height, method.width)
+    kind = jnp.float32 if channels > 1 else jnp.int32
+    batch = {
+        "label": jax.ShapeDtypeStruct((*shape, channels), kind),
+        "instance": jax.ShapeDtypeStruct((*shape, 1), jnp.int32),
+        "image": jax.ShapeDtypeStruct((*shape, 3), jnp.float32),
+    }  # fmt: skip
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    new, metrics = jax.eval_shape(method.train_step, state, batch)
+    assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
+    assert ("generator/divergence" in metrics) == bool(method.latent_size)
+    out = jax.eval_shape(method.translate, state.variables, batch)
+    assert out.images.shape == (*shape, 3) and out.attention.shape == (*shape, 1)
+
+
+def test_statistics_measured_anew_are_where_the_averages_would_end(x64):
+    method = method_of("spade", "tiny", use_instances=False)
+    variables = in_float64(method).variables
+    label = np.random.default_rng(0).integers(0, 4, (4, 32, 32, 1), np.int32)
+    one_hot = jax.nn.one_hot(label[..., 0], 4, dtype=np.float64)
+
+    @quick_jit
+    def average(variables):
+        apply = method.networks["generator"].apply
+        _, moved = apply(variables, one_hot, None, "batch", mutable=["batch_stats"])
+        return {**variables, **moved}
+
+    generator = variables["generator"]
+    for _ in range(150):
+        generator = average(generator)
+    measured = method.reestimate(variables, [{"label": label}, {"label": label}])["generator"]
+    for a, b in zip(*map(jax.tree.leaves, (generator, measured)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_the_perceptual_loss_takes_torchvision_weights(monkeypatch, tmp_path):
+    arrays, channels = {}, 3
+    random = np.random.default_rng(0)
+    for index, features in CONVOLUTIONS.items():
+        arrays[f"features.{index}.weight"] = random.normal(0, 0.02, (features, channels, 3, 3))
+        arrays[f"features.{index}.bias"] = np.zeros(features)
+        channels = features
+    monkeypatch.setattr("ganattn.interop.vgg.read_torch", lambda path: arrays)
+    method = method_of("spade", "tiny", perceptual_weight=10.0, perceptual_weights="vgg19.pth")
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    assert state.variables["perceptual"]["params"]["conv28"]["kernel"].shape == (3, 3, 512, 512)
+    assert "perceptual" not in state.opt_state["generator"]
+    with pytest.raises(ConfigError, match=r"perceptual_weight=0"):
+        method_of("spade")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"crop_size": 48}, "multiples of 32"),
+        ({"attention": "first"}, "use one of none, last, all"),
+        ({"num_classes": 0}, "give at least 1"),
+    ],
+)
+def test_values_out_of_range_are_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        method_of("spade", "tiny", **fields)
