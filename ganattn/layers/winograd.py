@@ -17,13 +17,16 @@ B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
 PATCH = A.shape[1]
-MIRRORED = np.array([3, 1, 2, 0])  # order of G's rows for a kernel read backwards
+BACKWARDS = [3, 1, 2, 0]  # the order of G's rows for a kernel read backwards
 
 
 @jax.custom_vjp
 def winograd(images: Array, kernel: Array) -> Array:
     """Valid convolution of (n, h, w, c) with (3, 3, c, features)."""
-    return _convolve(images, _transform_kernel(kernel))
+    count, height, width, _ = images.shape
+    tiles, matrices = _windows(B.T, images), _transform_kernel(kernel)
+    products = jnp.einsum("yxnhwc,yxcf->yxnhwf", tiles, matrices)
+    return _outputs(A.T, products, (count, height - 2, width - 2))
 
 
 def _forward(images, kernel):
@@ -33,20 +36,27 @@ def _forward(images, kernel):
 
 def _backward(residuals, gradient):
     images, kernel = residuals
-    bordered = jnp.pad(gradient, ((0, 0), (2, 2), (2, 2), (0, 0)))
-    mirrored = _transform_kernel(kernel)[MIRRORED][:, MIRRORED].swapaxes(2, 3)
     tiles, patches = _windows(B.T, images), _windows(A, gradient)
     products = jnp.einsum("yxnhwc,yxnhwf->yxcf", tiles, patches)
-    return _convolve(bordered, mirrored), _mix(G.T, _mix(G.T, products, 0), 1)
+    # The images' derivative is a convolution with the kernel read backwards. That is transformed to
+    # the same matrices in another order, so tiles and products are reordered instead.
+    bordered = jnp.pad(gradient, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    tiles = _windows(B.T[BACKWARDS], bordered)
+    pulled = jnp.einsum("yxnhwf,yxcf->yxnhwc", tiles, _transform_kernel(kernel))
+    pulled = _outputs(A.T[:, BACKWARDS], pulled, images.shape)
+    return pulled, _mix(G.T, _mix(G.T, products, 0), 1)
 
 
 winograd.defvjp(_forward, _backward)
 
 
-def _convolve(images: Array, transformed_kernel: Array) -> Array:
-    _, height, width, _ = images.shape
-    products = jnp.einsum("yxnhwc,yxcf->yxnhwf", _windows(B.T, images), transformed_kernel)
-    return _join(_mix(A.T, _mix(A.T, products, 0), 1))[:, : height - 2, : width - 2]
+def _outputs(matrix: np.ndarray, products: Array, shape: tuple[int, ...]) -> Array:
+    """A^T products A, side by side, cut to the height and width of `shape`."""
+    patches = _mix(matrix, _mix(matrix, products, 0), 1)
+    _, _, count, rows, columns, features = patches.shape
+    patches = patches.transpose(2, 3, 0, 4, 1, 5)
+    output = patches.reshape(count, PATCH * rows, PATCH * columns, features)
+    return output[:, : shape[1], : shape[2]]
 
 
 def _transform_kernel(kernel: Array) -> Array:
@@ -71,13 +81,6 @@ def _windows(matrix: np.ndarray, images: Array) -> Array:
     lines = _mix(matrix, jnp.stack(taps), 0)
     taps = [lines[:, :, :, x:][:, :, :, : PATCH * columns : PATCH] for x in range(size)]
     return _mix(matrix, jnp.stack(taps, 1), 1)
-
-
-def _join(patches: Array) -> Array:
-    """(2, 2, n, rows, columns, features) to (n, 2 rows, 2 columns, features)."""
-    _, _, count, rows, columns, features = patches.shape
-    patches = patches.transpose(2, 3, 0, 4, 1, 5)
-    return patches.reshape(count, PATCH * rows, PATCH * columns, features)
 
 
 def _mix(matrix: np.ndarray, parts: Array, axis: int) -> Array:
