@@ -1,5 +1,6 @@
 """Reads files of the authors' numbers, and compares ours with them or with each other."""
 
+import dataclasses
 import importlib
 
 import jax
@@ -7,6 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganattn import interop, parallel
+
+QUICK = {"xla_backend_optimization_level": 0}  # most of a test's time is compilation
+
+
+def quick_jit(function):
+    """`jax.jit` that spends little on making the result fast."""
+    return jax.jit(function, compiler_options=QUICK)
 
 
 def arrays_under(file, prefix, dtype):
@@ -43,7 +51,7 @@ def check_steps(file, method, system, terms):
     """
     variables = interop.from_authors(system, networks_of(file, system))
     state = method.create_state(jax.random.key(0), variables)
-    step = jax.jit(method.train_step)
+    step = quick_jit(method.train_step)
     for i in range(sum(name.endswith("/real_A") for name in file.files)):
         state, metrics = step(state, pictures_of(file, i))
         for ours, (names, weight) in terms.items():
@@ -58,7 +66,7 @@ def check_steps(file, method, system, terms):
 
 def in_float64(method):
     """A fresh state in double precision."""
-    given = jax.jit(method.create_state)(jax.random.key(0)).variables
+    given = quick_jit(method.create_state)(jax.random.key(0)).variables
     given = jax.tree.map(lambda x: x.astype(jnp.float64), given)
     return method.create_state(jax.random.key(0), given)
 
@@ -66,11 +74,13 @@ def in_float64(method):
 def train_on(method, batches, devices=1, backend=None):
     """(state, metrics of the last step) after a step on each batch; None: without mapping."""
     state = in_float64(method)
-    step = jax.jit(method.train_step)
+    step = quick_jit(method.train_step)
     if backend is not None:
         mesh = parallel.create_mesh(jax.devices()[:devices])
         state = jax.device_put(state, parallel.replicated(mesh))
-        step = parallel.map_step(method.mapped().train_step, mesh, backend)
+        mapped = parallel.map_step(method.mapped().train_step, mesh, backend)
+        lowered = mapped.function.lower(state, mapped.place(batches[0]))
+        step = dataclasses.replace(mapped, function=lowered.compile(compiler_options=QUICK))
     for batch in batches:
         state, metrics = step(state, batch)
     return jax.device_get((state.replace(rng=jax.random.key_data(state.rng)), metrics))

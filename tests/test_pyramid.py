@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
+from reference import QUICK, quick_jit
 
 from ganattn.layers.convolution import Conv
 from ganattn.layers.normalization import Normalization, instance_norm
@@ -97,7 +98,7 @@ def test_spap_equals_its_definition(x64, order, fuse_convolution, shared):
                   shared_attention=shared)  # fmt: skip
     x = jnp.asarray(normal(2, 7, 9, 8))
     params = randomized(module.init(jax.random.key(0), x, INSTANCE))["params"]
-    made = jax.jit(lambda v, x: module.apply(v, x, INSTANCE))({"params": params}, x)
+    made = quick_jit(lambda v, x: module.apply(v, x, INSTANCE))({"params": params}, x)
 
     def conv(x, tree, rate=1):
         kernel = tree["kernel"]
@@ -141,7 +142,7 @@ def test_attentions_come_in_the_order_of_the_fuses():
 def test_with_gamma_zero_nothing_changes_bit_for_bit():
     images = normal(2, 24, 20, 3).astype(np.float32)
     generator = ResNetGenerator(4, 1, pyramid=SPAP((2, 5)))
-    variables = jax.jit(generator.init)(jax.random.key(0), images)
+    variables = quick_jit(generator.init)(jax.random.key(0), images)
     assert variables["params"]["pyramid"]["gamma"] == 0
     plain = {k: v for k, v in variables["params"].items() if k != "pyramid"}
 
@@ -154,7 +155,7 @@ def test_with_gamma_zero_nothing_changes_bit_for_bit():
         forward(variables, generator), forward({"params": plain}, vanilla)
     )
     # With full optimisation XLA may sum a kernel's gradient in another order.
-    gradient = jax.jit(jax.grad(loss), static_argnums=1)
+    gradient = jax.jit(jax.grad(loss), static_argnums=1, compiler_options=QUICK)
     with_pyramid, without = gradient(variables["params"], generator), gradient(plain, vanilla)
     moving = with_pyramid.pop("pyramid")
     jax.tree.map(np.testing.assert_array_equal, with_pyramid, without)
@@ -184,12 +185,12 @@ def test_atrous_mean_equals_its_definition(x64, height, width):
 
 def test_spectral_pyramids_move_their_vectors_only_while_training():
     module, x = SPAP((2, 3), spectral=True), jnp.asarray(normal(2, 6, 6, 4), jnp.float32)
-    variables = jax.jit(lambda x: module.init(jax.random.key(0), x, INSTANCE))(x)
+    variables = quick_jit(lambda x: module.init(jax.random.key(0), x, INSTANCE))(x)
 
     def apply(variables, update_stats):
         return module.apply(variables, x, INSTANCE, update_stats, mutable=["spectral"])[1]
 
-    same, moved = (jax.jit(lambda v, t=t: apply(v, t))(variables) for t in (False, True))
+    same, moved = (quick_jit(lambda v, t=t: apply(v, t))(variables) for t in (False, True))
     for old, kept, new in zip(
         *map(jax.tree.leaves, (variables["spectral"], same, moved)), strict=True
     ):

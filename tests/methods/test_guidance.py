@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import arrays_under, assert_equal, close, networks_of, nhwc, train_on
+from reference import arrays_under, assert_equal, close, networks_of, nhwc, quick_jit, train_on
 
 from ganattn import attention_bank, interop, methods, parallel
 from ganattn.checkpoints import Checkpoints
@@ -91,7 +91,7 @@ class Golden:
         if self.system == "guidance":
             fields["pool_size"] = 0
         self.method = method_of("", self.system, **fields)
-        self.step = jax.jit(self.method.train_step)
+        self.step = quick_jit(self.method.train_step)
 
     def start(self):
         variables = interop.from_authors(self.system, self.networks)
@@ -149,7 +149,7 @@ def test_maps_live_until_the_next_visit_through_a_checkpoint(golden, tmp_path):
         others = np.delete(kept, index[domain], 0)
         assert (others == 1).all() and kept[index[domain]].min() == 0
     # What was stored is what the critic of the other domain says of this picture's translation.
-    said = jax.jit(partial(first_judgement, golden.method))(state.variables, 2 * batch["a"])[1]
+    said = quick_jit(partial(first_judgement, golden.method))(state.variables, 2 * batch["a"])[1]
     np.testing.assert_allclose(bank["a"][:1], said, rtol=1e-9)
 
     store = Checkpoints(tmp_path / "checkpoints")
@@ -193,7 +193,7 @@ def test_critics_equal_the_authors(golden_folder, x64, name, network, suffix, dt
     file = np.load(golden_folder / "cyclegan_networks.npz")
     arrays = arrays_under(file, f"{name}/state/", dtype)
     (variables,) = interop.from_authors("guidance", {"D_A": arrays}).values()
-    judged = jax.jit(network.apply)(variables, nhwc(file["input"]).astype(dtype))
+    judged = quick_jit(network.apply)(variables, nhwc(file["input"]).astype(dtype))
     close(judged.logits, nhwc(file[f"{name}/output{suffix}"]), tolerance)
     # Their code scales a batch by its common extremes; it is made for batches of one picture. The
     # small span of these masks takes digits.
@@ -219,7 +219,7 @@ def test_translation_gives_the_map_that_guided_it(golden_folder):
     method = method_of(**fields, image_size=64)
     variables = interop.from_authors("guidance", networks)
     images = nhwc(file["step0/real_A"])
-    made = jax.jit(method.translate)(variables, images)
+    made = quick_jit(method.translate)(variables, images)
     close(made.attention, nhwc(file["step0/attention_A"]), 1e-5)
     generator = method.networks["generator_a2b"]
     expected = generator.apply(variables["generator_a2b"], images * (1 + made.attention))
@@ -233,11 +233,11 @@ def test_translation_gives_the_map_that_guided_it(golden_folder):
 
 def test_a_new_picture_is_guided_by_its_first_translation():
     method = method_of("tiny,buffer")
-    variables = jax.jit(method.create_state)(jax.random.key(0)).variables
+    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
     images = batches(1, 2, np.float32)[0]["a"]
-    translate = jax.jit(method.translate)
+    translate = quick_jit(method.translate)
     made = translate(variables, images)
-    first, said = jax.jit(partial(first_judgement, method))(variables, 1.5 * images)
+    first, said = quick_jit(partial(first_judgement, method))(variables, 1.5 * images)
     np.testing.assert_allclose(made.attention, enlarge(said, 32, 32), atol=1e-4)
     alone = translate({"generator_a2b": variables["generator_a2b"]}, images)
     assert alone.attention is None
@@ -325,7 +325,7 @@ def test_later_fusion_multiplies_what_the_next_layer_takes(stage, following):
     generator = method.networks["generator_a2b"]
     images = batches(1, 2, np.float32)[0]["a"][:, :16]
     maps = np.random.default_rng(1).uniform(0, 1, (2, 2, 4, 1)).astype(np.float32)
-    variables = jax.jit(generator.init)(jax.random.key(0), images)
+    variables = quick_jit(generator.init)(jax.random.key(0), images)
 
     def multiply(function, arguments, keywords, context):
         if context.module.name != following:
@@ -339,7 +339,7 @@ def test_later_fusion_multiplies_what_the_next_layer_takes(stage, following):
         guided = generator.apply(variables, images, attention=maps)
         return expected, guided, generator.apply(variables, images)
 
-    expected, guided, plain = jax.jit(apply)(variables)
+    expected, guided, plain = quick_jit(apply)(variables)
     np.testing.assert_allclose(guided, expected, rtol=1e-4, atol=1e-5)
     assert np.abs(guided - plain).max() > 1e-3
 

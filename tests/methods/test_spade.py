@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import arrays_under, close, in_float64, nhwc
+from reference import arrays_under, close, in_float64, nhwc, quick_jit
 
 from ganattn import interop, methods
 from ganattn.config import find, load
@@ -49,12 +49,12 @@ def test_forward_equals_the_authors(golden):
     file, method = golden
     variables = interop.from_authors("dagan", networks_of(file, np.float32))
     maps = {name: nhwc(file[f"forward/{name}"]) for name in ("label", "instance")}
-    made = jax.jit(method.translate)(variables, maps)
+    made = quick_jit(method.translate)(variables, maps)
     close(made.images, nhwc(file["forward/G_eval"]), 1e-5)
     assert made.attention.shape == (2, 64, 64, 1)
     assert made.attentions["channel"].shape == (2, 1, method.networks["generator"].width, 1)
     pair = np.concatenate([nhwc(file["forward/semantics"]), nhwc(file["forward/image"])], -1)
-    judged = jax.jit(method.networks["discriminator"].apply)(variables["discriminator"], pair)
+    judged = quick_jit(method.networks["discriminator"].apply)(variables["discriminator"], pair)
     for scale, features in enumerate(judged):
         for layer, values in enumerate(features):
             close(values, nhwc(file[f"forward/D_eval/{scale}/{layer}"]), 1e-5)
@@ -65,7 +65,7 @@ def test_a_step_equals_the_authors(golden, x64):
     variables = interop.from_authors("dagan", networks_of(file, np.float64))
     state = method.create_state(jax.random.key(0), variables)
     batch = {name: nhwc(file[f"step0/{name}"]) for name in ("label", "instance", "image")}
-    state, metrics = jax.jit(method.train_step)(state, batch)
+    state, metrics = quick_jit(method.train_step)(state, batch)
     for ours, (theirs, weight) in TERMS.items():
         close(weight * metrics[ours], file[f"step0/{theirs}"], 1e-9, ours)
     trained = interop.to_authors("dagan", state.variables)
@@ -172,7 +172,7 @@ def test_statistics_measured_anew_are_where_the_averages_would_end(x64):
     label = np.random.default_rng(0).integers(0, 4, (4, 32, 32, 1), np.int32)
     one_hot = jax.nn.one_hot(label[..., 0], 4, dtype=np.float64)
 
-    @jax.jit
+    @quick_jit
     def average(variables):
         apply = method.networks["generator"].apply
         _, moved = apply(variables, one_hot, None, "batch", mutable=["batch_stats"])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import assert_equal, in_float64, train_on
+from reference import assert_equal, in_float64, quick_jit, train_on
 
 from ganattn import methods, parallel
 from ganattn.config import find, from_dict, load, to_dict
@@ -43,7 +43,7 @@ def parts(tree):
 
 def states(method, count, state, size=2):
     """(state, metrics) after each of `count` steps."""
-    step, seen = jax.jit(method.train_step), []
+    step, seen = quick_jit(method.train_step), []
     for batch in batches(count, size):
         state, metrics = step(state, batch)
         seen.append((state, metrics))
@@ -114,9 +114,9 @@ def test_nothing_local_leaks_into_the_state(variant):
 
 def test_translation_gives_every_fuse_and_the_last():
     method = method_of("tiny,fine_to_coarse", width=2)
-    variables = jax.jit(method.create_state)(jax.random.key(0)).variables
+    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
     images = batches(1, 2)[0]["a"].astype(np.float32)
-    made = jax.jit(method.translate)(variables, images)
+    made = quick_jit(method.translate)(variables, images)
     assert set(made.attentions) == {"c3d1", "c3d6", "c3d12", "c3d18"}
     for attention in made.attentions.values():
         assert attention.shape == (2, 16, 16, 1) and 0 < attention.min() < attention.max() < 1
