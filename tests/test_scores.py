@@ -80,8 +80,9 @@ def test_psnr_and_ssim_are_those_of_scikit_image(golden_folder):
     assert ssim(one, other, "gaussian")[0] == pytest.approx(expected["ssim_gaussian"], rel=1e-12)
     grey = ssim(one[..., :1], other[..., :1])[0]
     assert grey == pytest.approx(expected["ssim_grey"], rel=1e-12)
-    in_floats = [x.astype(np.float64) / 127.5 - 1 for x in (one, other)]
-    assert ssim(*in_floats)[0] == pytest.approx(expected["ssim_uniform"], rel=1e-9)
+    in_floats = [x / 255 for x in (one, other)]
+    assert ssim(*in_floats, data_range=1)[0] == pytest.approx(expected["ssim_uniform"], rel=1e-9)
+    assert psnr(*in_floats, data_range=1)[0] == pytest.approx(expected["psnr"], rel=1e-9)
     assert psnr(one, one)[0] == np.inf and ssim(one, one)[0] == 1
 
 

@@ -35,7 +35,8 @@ def ssim(
 
     images, truth, data_range: as `psnr`. "uniform": scikit-image's default, 7x7 pixels of equal
     weight and sample covariances. "gaussian": Wang et al. 2004, 11x11 pixels, sigma 1.5. The border
-    that the window does not fit is left out. Raises DataError for pictures smaller than the window.
+    that the window does not fit is left out. Pictures in [-1, 1] score differently from the same in
+    uint8, which papers use. Raises DataError for pictures smaller than the window.
     """
     x, y, span = _pair(images, truth, data_range)
     weights = _weights(window)

@@ -40,7 +40,7 @@ def confusion(truth: ArrayLike, labels: ArrayLike, classes: int) -> np.ndarray:
         raise DataError(
             f"label maps have shapes {truth.shape} and {labels.shape}: resize the found one"
         )
-    if labels.size and not (0 <= labels.min() and labels.max() < classes):
+    if labels.size and (labels.min() < 0 or labels.max() >= classes):
         raise DataError(
             f"found labels are {labels.min()} to {labels.max()}: they must be 0 to {classes - 1}"
         )
@@ -103,7 +103,7 @@ def nearest_labels(pictures: ArrayLike, palette: ArrayLike) -> np.ndarray:
 
 
 def enlarged(pictures: np.ndarray, size: tuple[int, int] = FCN_SIZE) -> np.ndarray:
-    """(n, h, w, 3) uint8 resized to (height, width) bilinearly, as pix2pix's script feeds its FCN."""
+    """(n, h, w, 3) uint8 resized bilinearly, as pix2pix's script does for its FCN."""
     if pictures.shape[1:3] == size:
         return pictures
     whole = (Image.fromarray(each) for each in pictures)

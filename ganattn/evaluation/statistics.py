@@ -54,7 +54,11 @@ class Statistics:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes an .npz file with mu and sigma, as pytorch-fid does, count and kept features."""
-        arrays = {"mu": self.mean, "sigma": self.covariance, "count": np.int64(self.count)}
+        arrays: dict[str, np.ndarray] = {
+            "mu": self.mean,
+            "sigma": self.covariance,
+            "count": np.array(self.count),
+        }
         if self.features is not None:
             arrays["features"] = self.features
         save_arrays(Path(path), arrays)
@@ -142,7 +146,7 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file; raises DataError when it is missing or damaged."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return dict(file)
     except FileNotFoundError:
         raise DataError(f"no file {path}: check the path") from None

@@ -1,4 +1,4 @@
-"""Weights of the FID network: from pytorch-fid's file, or drawn at random so that none is needed."""
+"""Weights of the FID network: from pytorch-fid's file, or random ones that every machine has."""
 
 import hashlib
 import os
@@ -91,7 +91,7 @@ def shapes() -> dict[str, tuple[int, ...]]:
 
 
 def random_inception() -> Arrays:
-    """Arrays by pytorch-fid's names that are the same on every machine: each is drawn from its name.
+    """Arrays by pytorch-fid's names, the same on every machine: each is drawn from its name.
 
     Convolutions keep the scale of what they get (He et al. 2015). Distances between such features
     rank pictures, but compare with no published number.

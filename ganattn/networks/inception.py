@@ -209,7 +209,7 @@ class Inception(nn.Module):
         means = [tap.mean((1, 2)) for tap in (first, second, third, x)]
         dense = nn.Dense(CLASSES, precision=lax.Precision.HIGHEST, name="fc")
         logits = dense(means[-1])
-        unbiased = logits - dense.variables["params"]["bias"]
+        unbiased = logits - dense.variables["params"]["bias"][None]
         return {
             **dict(zip(TAPS, means, strict=True)),
             "logits": logits,
