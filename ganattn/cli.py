@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         "--style", type=Path, help="of label maps: a picture whose style is used"
     )
     translate.add_argument("--seed", type=int, help="of label maps: draws a style for each")
-    translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
+    translate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
     imported.add_argument("system", help="whose, such as ugatit or cyclegan")
@@ -87,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--direction", default="a2b")
     return parser
+
+
+def _step(text: str) -> "int | Literal['best']":
+    return "best" if text == "best" else int(text)
 
 
 def _train(options: argparse.Namespace, overrides: list[str]) -> None:
