@@ -78,7 +78,7 @@ class Checkpoints:
 
     def best(self) -> int | None:
         """Step of the checkpoint that `keep_best` set apart, or None."""
-        return max(_steps(self.directory / _BEST), default=None)
+        return best_step(self.directory)
 
     def keep_best(self, step: int) -> None:
         """Sets the checkpoint of `step` apart from those of which only the newest stay.
@@ -169,6 +169,11 @@ class Checkpoints:
                 (self.directory / str(step)).rename(target)
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints set aside")
+
+
+def best_step(directory: Path) -> int | None:
+    """Step of the checkpoint that evaluation chose, in the `checkpoints` of a run, or None."""
+    return max(_steps(directory / _BEST), default=None)
 
 
 def restore_variables(

@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | import | export`.
+"""The command line: `ganattn train | translate | report | import | export`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
 """
@@ -83,6 +83,12 @@ def _parser() -> argparse.ArgumentParser:
         "files",
         nargs="+",
         help=".pt of all networks, or one a network: NAME=FILE or *_net_NAME.pth",
+    )
+
+    report = add("report", _report, "Writes a page with the curves and pictures of a run.")
+    report.add_argument("--output", type=Path, help="folder for it; WORKDIR/report")
+    report.add_argument(
+        "--pictures", type=int, default=6, help="grids of each kind, spread over the run"
     )
 
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
@@ -171,6 +177,12 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
         )
     export_translator(method, translator.variables, size, options.output, options.direction)
     print(f"{options.output}: pictures (b, {size}, {size}, 3) in [-1, 1], any batch b")
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.report import write_report
+
+    print(write_report(options.workdir, options.output, options.pictures))
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:
