@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | import | export`.
+"""The command line: `ganattn train | translate | report | import | export`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
 """
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -73,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         "--style", type=Path, help="of label maps: a picture whose style is used"
     )
     translate.add_argument("--seed", type=int, help="of label maps: draws a style for each")
-    translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
+    translate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
     imported.add_argument("system", help="whose, such as ugatit or cyclegan")
@@ -83,10 +85,20 @@ def _parser() -> argparse.ArgumentParser:
         help=".pt of all networks, or one a network: NAME=FILE or *_net_NAME.pth",
     )
 
+    report = add("report", _report, "Writes a page with the curves and pictures of a run.")
+    report.add_argument("--output", type=Path, help="folder for it; WORKDIR/report")
+    report.add_argument(
+        "--pictures", type=int, default=6, help="grids of each kind, spread over the run"
+    )
+
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--direction", default="a2b")
     return parser
+
+
+def _step(text: str) -> "int | Literal['best']":
+    return "best" if text == "best" else int(text)
 
 
 def _train(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -165,6 +177,12 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
         )
     export_translator(method, translator.variables, size, options.output, options.direction)
     print(f"{options.output}: pictures (b, {size}, {size}, 3) in [-1, 1], any batch b")
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.report import write_report
+
+    print(write_report(options.workdir, options.output, options.pictures))
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:

@@ -49,6 +49,12 @@ def base() -> Config:
     train.checkpoint_every = 1_000  # steps
     train.keep_checkpoints = 3
     train.profile_at = 0  # step at which a profile of five steps is taken; 0 never
+
+    evaluation = config.evaluation = Config()
+    evaluation.every = 0  # steps between evaluations, the last one included; 0 never
+    evaluation.measures = ("truth",)  # names in evaluation.measures.MEASURES
+    evaluation.best = ""  # metric, or metric/direction, whose best checkpoint is kept; "" none
+    evaluation.better = "lower"  # lower | higher values of it
     return config
 
 
