@@ -4,8 +4,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from reference import close, quick_jit
-from test_scores import waves
+from reference import close, quick_jit, waves
 
 from ganattn.errors import ConfigError, DataError, ForeignFileError, UserError
 from ganattn.evaluation.collect import collect

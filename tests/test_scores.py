@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from reference import waves
 
 from ganattn.errors import DataError, UserError
 from ganattn.evaluation import kernel
@@ -18,12 +19,6 @@ def golden(golden_folder):
     folder = golden_folder / "metrics"
     expected = json.loads((folder / "scalars.json").read_text(encoding="utf-8"))
     return np.load(folder / "scalars.npz"), expected
-
-
-def waves(side):
-    """The pictures of tests/golden/metrics/make.py."""
-    n, i, j, c = np.ogrid[1:3, :side, :side, 2:5]
-    return ((n * i * j // 97 + c * i * i // 61 + 31 * j // n) % 256).astype(np.uint8)
 
 
 def features(count, channels=6, seed=0):

@@ -51,12 +51,6 @@ def collect(
     return statistics
 
 
-def cache_folder() -> Path:
-    """Where the command line keeps features: below XDG_CACHE_HOME, ~/.cache if it is not set."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return home / "ganattn" / "features"
-
-
 def _file(given: Source, features: Features, cache: Path | None) -> Path | None:
     origin = provenance(features)
     if cache is None or given.digest is None or not origin.digest:

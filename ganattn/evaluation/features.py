@@ -11,11 +11,11 @@ from jax import Array
 from PIL import Image
 
 from ganattn.errors import ConfigError, DataError
+from ganattn.evaluation.batched import Batched
+from ganattn.evaluation.names import CONVENTIONS
 from ganattn.interop.inception import from_pytorch_fid, random_inception, read_inception
 from ganattn.networks.inception import SIDE, TAPS, Inception
-from ganattn.parallel import create_mesh, replicated, split_by_examples
 
-CONVENTIONS = ("pytorch-fid", "tf", "clean")
 BATCH = 16
 Features = Callable[[np.ndarray], np.ndarray]  # (n, h, w, 3) uint8 -> (n, d)
 
@@ -36,8 +36,7 @@ class NetworkFeatures:
     """Features by a function of variables and pictures, which are spread over the devices.
 
     apply: (variables, prepared pictures) -> (n, d). prepare: (n, h, w, 3) uint8 -> what `apply`
-    takes, float32 by default. Pictures go in groups of `batch_size`, rounded up to a multiple of
-    the number of devices, so that `apply` is compiled once.
+    takes, float32 by default. batch_size, devices: as `Batched` has them.
     """
 
     def __init__(
@@ -50,25 +49,19 @@ class NetworkFeatures:
         batch_size: int = BATCH,
         devices: Sequence[jax.Device] | None = None,
     ):
-        mesh = create_mesh(list(devices or jax.local_devices()))
         self.provenance = provenance
-        self.batch_size = -(-batch_size // mesh.size) * mesh.size
         self._prepare = prepare or (lambda pictures: pictures.astype(np.float32))
-        self._variables = jax.device_put(variables, replicated(mesh))
-        self._split = split_by_examples(mesh)
-        self._apply = jax.jit(apply)
+        self._apply = Batched(apply, variables, batch_size, devices)
+        self.batch_size = self._apply.batch_size
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """(n, h, w, 3) uint8 to (n, d) float32."""
-        parts = []
-        for start in range(0, len(pictures), self.batch_size):
-            part = pictures[start : start + self.batch_size]
-            missing = self.batch_size - len(part)
-            padded = np.concatenate([part, np.repeat(part[-1:], missing, 0)])
-            placed = jax.device_put(self._prepare(padded), self._split)
-            features = np.asarray(self._apply(self._variables, placed), np.float32)
-            parts.append(features[: len(part)])
-        return np.concatenate(parts)
+        size = self.batch_size
+        parts = [
+            self._apply(self._prepare(pictures[start : start + size]))
+            for start in range(0, len(pictures), size)
+        ]
+        return np.concatenate(parts).astype(np.float32, copy=False)
 
 
 class InceptionFeatures(NetworkFeatures):

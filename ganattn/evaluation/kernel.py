@@ -69,12 +69,7 @@ def kid(
         return _over_blocks(x, y, block_size)
     if estimator != "subsets":
         raise ConfigError(f"the KID estimator is {estimator!r}: use subsets or blocks")
-    least = min(len(x), len(y))
-    if least < subset_size:
-        raise DataError(
-            f"KID's subsets have {subset_size} pictures, there are {len(x)} fakes and {len(y)} "
-            f"reals: set the subset size below {least}, such as {max(2, least // 2)}, or use blocks"
-        )
+    check_subsets(len(x), len(y), subset_size)
     draw = np.random.RandomState(seed)
     estimates = [
         mmd2(
@@ -84,6 +79,16 @@ def kid(
         for _ in range(subsets)
     ]
     return Kid(float(np.mean(estimates)), float(np.std(estimates)))
+
+
+def check_subsets(fakes: int, reals: int, size: int) -> None:
+    """Raises DataError when there are too few pictures for subsets of this size."""
+    least = min(fakes, reals)
+    if size < 2 or least < size:
+        raise DataError(
+            f"KID's subsets have {size} pictures, there are {fakes} fakes and {reals} reals: set "
+            f"the subset size below {least}, such as {max(2, least // 2)}, or use blocks"
+        )
 
 
 def _over_blocks(x: np.ndarray, y: np.ndarray, block_size: int) -> Kid:

@@ -9,7 +9,6 @@ from PIL import Image
 
 from ganattn.errors import ConfigError, DataError
 
-FCN_SIZE = (1024, 2048)  # height and width at which the FCN score is taken
 FCN_MEAN_BGR = (72.78044, 83.21195, 73.45286)  # of Cityscapes, as its Caffe network was trained
 SMALL = 1e-12  # keeps the authors' quotients finite, so that an absent class counts as 0
 
@@ -102,12 +101,23 @@ def nearest_labels(pictures: ArrayLike, palette: ArrayLike) -> np.ndarray:
     return labels.reshape(pictures.shape[:-1])
 
 
-def enlarged(pictures: np.ndarray, size: tuple[int, int] = FCN_SIZE) -> np.ndarray:
+def enlarged(pictures: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """(n, h, w, 3) uint8 resized bilinearly, as pix2pix's script does for its FCN."""
     if pictures.shape[1:3] == size:
         return pictures
+    height, width = size
     whole = (Image.fromarray(each) for each in pictures)
-    return np.stack([np.asarray(w.resize(size[::-1], Image.Resampling.BILINEAR)) for w in whole])
+    bilinear = Image.Resampling.BILINEAR
+    return np.stack([np.asarray(picture.resize((width, height), bilinear)) for picture in whole])
+
+
+def nearest_sized(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """(n, h, w) ids resized to (height, width) by the nearest pixel."""
+    rows, columns = (
+        (2 * np.arange(there) + 1) * here // (2 * there)
+        for here, there in zip(labels.shape[1:], size, strict=True)
+    )
+    return labels[:, rows[:, None], columns]
 
 
 def caffe_input(pictures: np.ndarray) -> np.ndarray:

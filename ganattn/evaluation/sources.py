@@ -25,13 +25,26 @@ class Source:
 
     name: what messages and progress bars call it. read: gives what a message calls a picture, and
     the picture, (h, w, 3) uint8. count: None where only reading tells. digest: of the content, or
-    None where that would cost as much as the features.
+    None where that would cost as much as the features. item: one picture with the stem of its file
+    or its number, or None where they can only be read in turn.
     """
 
     name: str
     read: Callable[[], Iterator[Named]]
     count: int | None = None
     digest: Callable[[], str] | None = None
+    item: Callable[[int], Named] | None = None
+
+    def at(self, index: int) -> Named:
+        """What picture `index` is called, and the picture.
+
+        Raises DataError where there is none, or pictures can only be read in turn.
+        """
+        if self.item is None:
+            raise DataError(f"{self.name} can only be read in turn: give a folder or an array")
+        if self.count is not None and index >= self.count:
+            raise DataError(f"{self.name} has {self.count} pictures, there is no {index}: add it")
+        return self.item(index)
 
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """(n, h, w, 3) uint8, n at most `size`.
@@ -87,17 +100,23 @@ def _folder(folder: Path) -> Source:
                 yield from zip(map(str, paths), pool.map(read_rgb, paths), strict=True)
 
     def digest() -> str:
-        return _digest((folder / name).read_bytes() for name in names)
+        return digest_of((folder / name).read_bytes() for name in names)
 
-    return Source(str(folder), read, len(names), digest)
+    def item(index: int) -> Named:
+        return names[index].stem, read_rgb(folder / names[index])
+
+    return Source(str(folder), read, len(names), digest, item)
 
 
 def _array(pictures: np.ndarray, name: str) -> Source:
     def digest() -> str:
         head = f"{pictures.shape} {pictures.dtype}".encode()
-        return _digest([head, np.ascontiguousarray(pictures).data])
+        return digest_of([head, np.ascontiguousarray(pictures).data])
 
-    return Source(name, lambda: _pictures([pictures], name), len(pictures), digest)
+    def item(index: int) -> Named:
+        return str(index), to_uint8(pictures[index], f"picture {index} of {name}")
+
+    return Source(name, lambda: _pictures([pictures], name), len(pictures), digest, item)
 
 
 def _pictures(parts: Iterable[Any], name: str) -> Iterator[Named]:
@@ -130,18 +149,21 @@ def to_uint8(picture: np.ndarray, name: str) -> np.ndarray:
 
 
 def _resized(given: Source, size: int) -> Source:
-    def read() -> Iterator[Named]:
-        for name, picture in given.read():
-            whole = Image.fromarray(picture)
-            yield name, np.asarray(whole.resize((size, size), Image.Resampling.BICUBIC))
+    def resize(named: Named) -> Named:
+        whole = Image.fromarray(named[1])
+        return named[0], np.asarray(whole.resize((size, size), Image.Resampling.BICUBIC))
 
     digest = given.digest
-    if digest is None:
-        return dataclasses.replace(given, read=read)
-    return dataclasses.replace(given, read=read, digest=lambda: f"{digest()}-{size}")
+    return Source(
+        given.name,
+        lambda: map(resize, given.read()),
+        given.count,
+        None if digest is None else lambda: f"{digest()}-{size}",
+        None if given.item is None else lambda index: resize(given.at(index)),
+    )
 
 
-def _digest(parts: Iterable[Any]) -> str:
+def digest_of(parts: Iterable[Any]) -> str:
     """SHA-256 of the SHA-256 of every part, so that it matters where one ends."""
     whole = hashlib.sha256()
     for part in parts:
