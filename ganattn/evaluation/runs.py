@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -18,7 +19,7 @@ from ganattn.evaluation.batched import Batched
 from ganattn.evaluation.sources import Named, Source, digest_of
 from ganattn.evaluation.subjects import Made
 
-PICTURES, LABEL_MAPS = 8, 1  # examples that go through a generator at once, on each device
+PICTURES, LABEL_MAPS = 8, 1  # examples that a device makes pictures of at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,13 +36,19 @@ class Run:
     batches: Batches
 
     @classmethod
-    def from_workdir(cls, workdir: str | os.PathLike, step: Step | None = None) -> Self:
+    def from_workdir(
+        cls,
+        workdir: str | os.PathLike,
+        step: Step | None = None,
+        config: ConfigDict | None = None,
+    ) -> Self:
         """The newest whole checkpoint of a run, or that of `step`, and the run's data.
 
-        Raises CheckpointError when there is none, DataError when the data is not there any more.
+        config: the run's with other data, or None. Raises CheckpointError when there is no such
+        checkpoint, DataError when the data is not there (any more).
         """
         variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
-        config = configuration.from_dict(meta["config"])
+        config = config or configuration.from_dict(meta["config"])
         method = methods.create(config)
         return cls(method, variables, config, int(meta["step"]), data.create(config))
 
@@ -71,6 +78,11 @@ class Direction:
     def classes(self) -> int:
         """How many classes the method's label maps have, 0 where it takes pictures."""
         return self.run.config.method.get("num_classes", 0)
+
+    @property
+    def made(self) -> None:
+        """They are made one by one."""
+        return None
 
     @property
     def real(self) -> Source:
@@ -159,7 +171,8 @@ def _translate(subject: Direction) -> Iterator[Made]:
     prefixes = run.method.translates_with
     variables = {name: v for name, v in run.variables.items() if name.startswith(prefixes)}
     size = PICTURES if run.method.takes == "pictures" else LABEL_MAPS
-    generate, tests = Batched(function, variables, size), run.batches.tests
+    generate = Batched(function, variables, size * len(jax.local_devices()))
+    tests = run.batches.tests
     for start in range(0, subject.count, generate.batch_size):
         stop = min(start + generate.batch_size, subject.count)
         read = [tests.read(subject._from, i) for i in range(start, stop)]
