@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | report | import | export`.
+"""The command line: `ganattn train | translate | report | table | import | export`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
 """
@@ -51,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+        if name != "table":
+            sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
         sub.set_defaults(command=command)
         return sub
 
@@ -90,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--pictures", type=int, default=6, help="grids of each kind, spread over the run"
     )
+
+    table = add("table", _table, "Prints a paper's table beside what runs have measured.")
+    table.add_argument("table", metavar="TABLE", help="such as ugatit-1, spap-1 or guidance-1")
+    table.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the workdirs")
 
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
     export.add_argument("--output", type=Path, required=True)
@@ -183,6 +188,13 @@ def _report(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.report import write_report
 
     print(write_report(options.workdir, options.output, options.pictures))
+
+
+def _table(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.tables import read_table
+    from ganattn.tables.text import compare
+
+    print(compare(read_table(options.table), options.runs))
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:
