@@ -75,7 +75,7 @@ def test_nothing_is_filled_in_without_runs(tmp_path):
 def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
     full = [
         {**KID, "value": 0.2, "std": 0.01, "step": 500_000},
-        {**KID, "value": 0.1234, "std": 0.0056},
+        {**KID, "value": 0.1234, "std": 0.0056, "convention": "tf", "samples": [100, 100]},
         {**KID, "value": 0.001, "features": "random weights"},  # comparable to nothing
         {**KID, "value": 0.002, "metric": "kid"},
         {**KID, "value": None, "direction": "b2a"},
@@ -95,10 +95,14 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
     assert cells(printed, "U-GAT-IT") == ["11.61 ± 0.57", "12.34 ± 0.56", "11.52 ± 0.57", "-"]
     assert cells(printed, "U-GAT-IT w/ IN")[1::2] == ["-", "30.00 at step 10,000 of 1,000,000"]
     assert cells(printed, "U-GAT-IT w/ LN")[1] == "12.50 (2 runs)"
+    told = "Measured with convention tf; features inception 6726825d; samples [100, 100]."
+    assert printed.splitlines().count(told) == 1
     assert f"{tmp_path}/light is not ugatit:selfie2anime: config.method.light is True" in printed
     assert "other data is" not in printed and "quick is" not in printed
     todo = commands(printed)
-    assert f"ganattn evaluate --workdir {tmp_path}/any name" in todo[0]  # trained already
+    assert (
+        f"ganattn evaluate --workdir '{tmp_path}/any name' --metrics" in todo[0]
+    )  # trained already
     assert todo[1] == f"ganattn train --workdir {tmp_path}/deep/er"  # to be ended
     assert len(todo) == 2 * 8 - 1 - 1
 

@@ -1,5 +1,6 @@
 """A paper's table as text with a second column of measured values, and what is left to run."""
 
+import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from ganattn.tables import Column, Row, Table, Training
 from ganattn.tables.runs import Fields, Run, differences, find_runs, wanted_config
 
 MISSING, ELSEWHERE = "-", ""
+TOLD = ("convention", "features", "estimator", "weights", "samples")  # of a result
 NAMED = 3  # fields that are named of a run that is close to a row
 STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "mean": statistics.mean,
@@ -36,6 +38,7 @@ def compare(table: Table, folder: Path) -> str:
         f"Measured by {len(runs)} runs in {folder}; {MISSING} is not measured, blank is not "
         "trained here."
     )
+    lines += _told(table, matched)
     lines += _close(runs, wanted, matched)
     commands = _commands(table, matched, folder)
     lines += ["", "To measure what is missing:", *commands] if commands else []
@@ -88,6 +91,22 @@ def _measured(table: Table, row: Row, column: Column, matched: Matches) -> str:
     return text if steps >= run.total else f"{text} at step {steps:,} of {run.total:,}"
 
 
+def _told(table: Table, matched: Matches) -> list[str]:
+    """A line for each way in which the shown values were measured."""
+    results = [
+        run.newest(table, row, column)
+        for row in table.rows
+        for column in table.columns
+        for run in matched.get(row.training(column), ())  # type: ignore[arg-type]
+    ]
+    told = [
+        "; ".join(f"{key} {result[key]}" for key in TOLD if result.get(key) is not None)
+        for result in results
+        if result is not None
+    ]
+    return [f"Measured with {line}." for line in dict.fromkeys(told) if line]
+
+
 def _digits(table: Table, column: Column) -> int:
     """As many as the paper prints at most."""
     cells = [row.cells[list(table.columns).index(column)] for row in table.rows]
@@ -123,7 +142,7 @@ def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
     commands = []
     for training in filter(None, missing):
         workdir, train = _train(training, matched[training], folder)
-        commands += [*train, f"ganattn evaluate --workdir {workdir} {table.evaluate}"]
+        commands += [*train, f"ganattn evaluate --workdir {_quoted(workdir)} {table.evaluate}"]
     return commands
 
 
@@ -131,14 +150,14 @@ def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path,
     """The workdir to evaluate, and the command that begins or ends its training, if any."""
     if runs:
         run = max(runs, key=lambda each: each.step)
-        resume = [f"ganattn train --workdir {run.workdir}"]
+        resume = [f"ganattn train --workdir {_quoted(run.workdir)}"]
         return run.workdir, resume if run.step < run.total else []
     name, _, variant = training.config.partition(":")
     words = [name, *filter(None, variant.split(",")), *(["swapped"] if training.swap else [])]
     workdir = _free(folder / "_".join(words))
     config = f"configs/{name}.py" + (f":{variant}" if variant else "")
     swap = " --config.data.swap=True" if training.swap else ""
-    return workdir, [f"ganattn train --config {config} --workdir {workdir}{swap}"]
+    return workdir, [f"ganattn train --config {config} --workdir {_quoted(workdir)}{swap}"]
 
 
 def _free(folder: Path) -> Path:
@@ -147,3 +166,7 @@ def _free(folder: Path) -> Path:
     while free.exists():
         number, free = number + 1, folder.with_name(f"{folder.name}_{number}")
     return free
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
