@@ -102,7 +102,7 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
     todo = commands(printed)
     assert (
         f"ganattn evaluate --workdir '{tmp_path}/any name' --metrics" in todo[0]
-    )  # trained already
+    )
     assert todo[1] == f"ganattn train --workdir {tmp_path}/deep/er"  # to be ended
     assert len(todo) == 2 * 8 - 1 - 1
 
