@@ -58,6 +58,7 @@ def evaluate(workdir, values, steps, start=0, **options):
     for step in steps:
         saver(step, state(step), {})
         hook(step, state(step), {})
+    saver.save(steps[-1], state(steps[-1]), {})
     hook.close()
     store.close()
     return store.steps(), store.best()
@@ -81,6 +82,10 @@ def test_higher_values_and_one_direction(tmp_path):
     assert evaluate(tmp_path, values, (2, 4, 6), **options) == ([6], 2)
     lines = (tmp_path / "evaluation.jsonl").read_text().splitlines()
     assert [json.loads(line)["value"] for line in lines] == [3.5, 2.5, None, None, 2.5, 1.5]
+
+
+def test_the_last_step_may_be_the_best(tmp_path):
+    assert evaluate(tmp_path, {2: 3.0, 4: 2.0, 5: 1.0}, (2, 4, 5), total=5) == ([5], 5)
 
 
 def test_a_metric_that_nobody_measures_keeps_nothing(tmp_path, caplog):

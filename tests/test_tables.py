@@ -100,9 +100,7 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
     assert f"{tmp_path}/light is not ugatit:selfie2anime: config.method.light is True" in printed
     assert "other data is" not in printed and "quick is" not in printed
     todo = commands(printed)
-    assert (
-        f"ganattn evaluate --workdir '{tmp_path}/any name' --metrics" in todo[0]
-    )
+    assert f"ganattn evaluate --workdir '{tmp_path}/any name' --metrics" in todo[0]
     assert todo[1] == f"ganattn train --workdir {tmp_path}/deep/er"  # to be ended
     assert len(todo) == 2 * 8 - 1 - 1
 
