@@ -99,10 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--direction", default="a2b")
+    export.add_argument("--step", type=_step, help="as for translate")
     return parser
 
 
 def _step(text: str) -> "int | Literal['best']":
+    if text != "best" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is no step: give a number or "best"')
     return "best" if text == "best" else int(text)
 
 
@@ -172,7 +175,7 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.inference import Translator
     from ganattn.interop.export import export_translator
 
-    translator = Translator.from_workdir(options.workdir)
+    translator = Translator.from_workdir(options.workdir, options.step)
     if translator.method.takes != "pictures":
         raise ConfigError(f"{options.workdir} takes label maps: export writes picture translators")
     method, size = translator.method, cast(int, translator.size)
