@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | report | table | import | export`.
+"""The command line: `ganattn train | translate | evaluate | report | table | import | export`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
 """
@@ -18,6 +18,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
 from ganattn.errors import CheckpointError, ConfigError, UserError
+from ganattn.evaluation.options import add_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,6 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument(
         "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
     )
+
+    text = "Scores a run's test pictures, or any pictures, as the papers do."
+    evaluate = commands.add_parser("evaluate", help=text, description=text)
+    add_options(evaluate)
+    evaluate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
+    evaluate.set_defaults(command=_evaluate)
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
     imported.add_argument("system", help="whose, such as ugatit or cyclegan")
@@ -143,6 +152,12 @@ def _translate(options: argparse.Namespace, _: list[str]) -> None:
             if options.heatmaps and made.heatmaps is not None:
                 save_picture(options.output / "heatmaps" / name, made.heatmaps[i])
     print(f"{len(names)} pictures in {options.output}")
+
+
+def _evaluate(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.evaluation import command
+
+    command.run(options)
 
 
 def _namesakes(instances: Path | None, labels: Sequence[Path]) -> list[Path] | None:

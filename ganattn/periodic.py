@@ -66,7 +66,7 @@ class Evaluate:
             return
         # On the first device alone: nothing here waits for another process.
         variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), state.variables)
-        found = [{"step": step, **r} for measure in self._measures for r in measure(variables)]
+        found = [result for measure in self._measures for result in measure(variables, step)]
         for result in found:
             self._lines.write(results.finite(result))
         if not self._best:
