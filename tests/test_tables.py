@@ -1,17 +1,22 @@
 """The papers' tables: whole, and beside them only what runs of exactly that row have measured."""
 
+import argparse
 import json
 
 import pytest
 
 from ganattn import cli
 from ganattn import config as configuration
+from ganattn.evaluation.names import METRICS
+from ganattn.evaluation.options import add_options
 from ganattn.tables import Column, Table, Training, names, read_table, runs, text
 
 KID = {
     "metric": "mean_kid",
     "direction": "a2b",
     "features": "inception 6726825d",
+    "weights": [0.5, 0.5],
+    "estimator": "blocks of 10, standard error",
     "step": 1_000_000,
 }
 
@@ -46,13 +51,17 @@ def commands(printed):
 
 @pytest.mark.parametrize("name", names())
 def test_tables_are_whole(name):
-    table = read_table(name)
+    table, parser = read_table(name), argparse.ArgumentParser()
+    add_options(parser)
     for row in table.rows:
         assert len(row.cells) == len(table.columns)
         numbers = " ".join(row.cells).replace("±", " ").replace("M", "").split()
         assert numbers and all(float(number) > 0 for number in numbers)
     for column in table.columns:
         assert column.statistic in text.STATISTICS and column.direction in ("", "a2b", "b2a")
+        if column.metric:
+            asked = parser.parse_args(column.evaluate.split()).metrics.split(",")
+            assert set(asked) <= set(METRICS) and column.metric.startswith(tuple(asked))
     if any("sndcgan" in row.config for row in table.rows):
         pytest.importorskip("ganattn.methods.sndcgan", reason="SNDCGAN is not built yet")
     trainings = {r.training(c) for r in table.rows for c in table.columns} - {None}
@@ -68,7 +77,7 @@ def test_nothing_is_filled_in_without_runs(tmp_path):
         "ganattn train --config configs/ugatit.py:selfie2anime,in "
         f"--workdir {tmp_path}/none/ugatit_selfie2anime_in",
         f"ganattn evaluate --workdir {tmp_path}/none/ugatit_selfie2anime_in "
-        + read_table("ugatit-1").evaluate,
+        + read_table("ugatit-1").columns[0].evaluate,
     ]
 
 
@@ -76,7 +85,8 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
     full = [
         {**KID, "value": 0.2, "std": 0.01, "step": 500_000},
         {**KID, "value": 0.1234, "std": 0.0056, "convention": "tf", "samples": [100, 100]},
-        {**KID, "value": 0.001, "features": "random weights"},  # comparable to nothing
+        {**KID, "value": 0.001, "features": "random-inception"},  # comparable to nothing
+        {**KID, "value": 0.003, "weights": [0.01, 0.49]},
         {**KID, "value": 0.002, "metric": "kid"},
         {**KID, "value": None, "direction": "b2a"},
     ]
@@ -95,7 +105,10 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
     assert cells(printed, "U-GAT-IT") == ["11.61 ± 0.57", "12.34 ± 0.56", "11.52 ± 0.57", "-"]
     assert cells(printed, "U-GAT-IT w/ IN")[1::2] == ["-", "30.00 at step 10,000 of 1,000,000"]
     assert cells(printed, "U-GAT-IT w/ LN")[1] == "12.50 (2 runs)"
-    told = "Measured with convention tf; features inception 6726825d; samples [100, 100]."
+    told = (
+        "Measured with convention tf; features inception 6726825d; estimator blocks of 10, "
+        "standard error; weights [0.5, 0.5]; samples [100, 100]."
+    )
     assert printed.splitlines().count(told) == 1
     assert f"{tmp_path}/light is not ugatit:selfie2anime: config.method.light is True" in printed
     assert "other data is" not in printed and "quick is" not in printed
@@ -107,16 +120,19 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
 
 def test_one_way_systems_are_trained_for_each_direction(tmp_path):
     table = read_table("spap-2")
-    result = {"step": 595_000, "direction": "a2b", "metric": "class_iou"}
-    for swap, value in ((False, 0.5), (True, 0.25)):
-        make_run(tmp_path / str(swap), "pix2pix:cityscapes", [{**result, "value": value}], 595_000,
-                 data__swap=swap)  # fmt: skip
+    result = {"step": 595_000, "direction": "a2b"}
+    for swap, value, metric in ((False, 0.5, "labels_class_iou"), (True, 0.25, "fcn_class_iou")):
+        results = [{**result, "metric": metric, "value": value}]
+        make_run(tmp_path / str(swap), "pix2pix:cityscapes", results, 595_000, data__swap=swap)
     printed = text.compare(table, tmp_path)
     assert cells(printed, "Pix2Pix") == ["0.71", "-", "0.25", "-", "0.18", "0.25"]
     assert cells(printed.partition("Photo to labels")[2], "Pix2Pix")[-1] == "0.50"
     printed = text.compare(table, tmp_path / "none")
-    assert any(c.endswith("pix2pix_cityscapes_swapped --config.data.swap=True")
-               for c in commands(printed))  # fmt: skip
+    swapped = f"--workdir {tmp_path}/none/pix2pix_cityscapes_swapped"
+    assert [c for c in commands(printed) if swapped in c] == [
+        f"ganattn train --config configs/pix2pix.py:cityscapes {swapped} --config.data.swap=True",
+        f"ganattn evaluate {swapped} {table.columns[0].evaluate} --direction a2b",
+    ]
 
 
 def test_statistics_over_runs():

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
     settings = _settings(options, metrics)
     if options.workdir is not None:
         _refuse(options, ("reals", "source", "size", "save_statistics"), "--workdir")
-        evaluated = Run.from_workdir(options.workdir, options.step)
+        evaluated = Run.from_workdir(options.workdir, options.step, pairs=options.pairs)
         directions = [options.direction] if options.direction else []
         results = evaluate_run(
             evaluated, metrics, settings, directions=directions, output=options.output
@@ -39,6 +39,8 @@ def run(options: argparse.Namespace) -> None:
         append_results(options.workdir, results)
     else:
         _refuse(options, ("direction", "step"), "--fakes")
+        if options.pairs:
+            raise ConfigError("--pairs does not go with --fakes: these are paired by name already")
         if options.reals is None and set(metrics) - set(OF_LABELS):
             raise ConfigError("--fakes are compared with pictures: give --reals")
         results = evaluate_pictures(

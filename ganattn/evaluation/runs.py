@@ -35,13 +35,19 @@ class Run:
     batches: Batches
 
     @classmethod
-    def from_workdir(cls, workdir: str | os.PathLike, step: Step | None = None) -> Self:
+    def from_workdir(
+        cls, workdir: str | os.PathLike, step: Step | None = None, pairs: bool = False
+    ) -> Self:
         """The newest whole checkpoint of a run, or that of `step`, and the run's data.
 
+        pairs: pictures of unpaired training are pairs by name, as those of maps and facades may be.
         Raises CheckpointError when there is none, DataError when the data is not there any more.
         """
         variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
         config = configuration.from_dict(meta["config"])
+        if pairs and config.data.layout == "unpaired":
+            with config.unlocked():
+                config.data.layout = "paired"
         method = methods.create(config)
         return cls(method, variables, config, int(meta["step"]), data.create(config))
 

@@ -1,7 +1,8 @@
 """The papers' tables, and beside each cell what runs of this library have measured.
 
 A table is a TOML file in this folder: its cells are the paper's, to the last digit; its columns say
-which result of which data set is compared, its rows which config is to be trained.
+which result of which data set is compared (what all share is in `defaults`), its rows which config
+is to be trained.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ class Column:
 
     data: the data set's name. metric, direction, where: what a result must be, where "" and {} ask
     nothing. metric "" is what nobody measures. scale: of measured values. statistic: over
-    runs, mean, median or lowest.
+    runs, mean, median or lowest. evaluate: arguments of `ganattn evaluate` that measure it.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Column:
     direction: str = ""
     scale: float = 1.0
     statistic: str = "mean"
+    evaluate: str = ""
     where: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
 
@@ -53,6 +55,10 @@ class Row:
         swap = self.one_way and column.direction == "b2a"
         return Training(self.config.format(data=column.data), column.data, swap)
 
+    def direction(self, column: Column) -> str:
+        """Of the results that belong into a cell."""
+        return "a2b" if self.one_way and column.direction else column.direction
+
 
 @dataclasses.dataclass(frozen=True)
 class Training:
@@ -68,16 +74,15 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """title, source: what and where. evaluate: arguments of `ganattn evaluate` that measure it.
+    """A paper's table; title, source: what it shows and where.
 
-    features: how the hash of the features' file begins that make values comparable, "" for none.
+    features: how the hash of the features' file begins that makes values comparable, "" for none.
     """
 
     title: str
     source: str
     columns: Sequence[Column]
     rows: Sequence[Row]
-    evaluate: str
     features: str = ""
     notes: Sequence[str] = ()
 
@@ -96,6 +101,7 @@ def read_table(name: str) -> Table:
     if name not in names():
         raise ConfigError(f"no table {name!r}: use one of {', '.join(names())}")
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
-    columns = [Column(**column) for column in content.pop("columns")]
+    defaults = content.pop("defaults")
+    columns = [Column(**{**defaults, **column}) for column in content.pop("columns")]
     rows = [Row(**row) for row in content.pop("rows")]
     return Table(columns=columns, rows=rows, **content)

@@ -49,7 +49,7 @@ class Run:
 def _compares(result: Result, table: Table, row: Row, column: Column) -> bool:
     wanted = {"metric": column.metric, **column.where}
     if column.direction:
-        wanted["direction"] = "a2b" if row.one_way else column.direction
+        wanted["direction"] = row.direction(column)
     return (
         result["value"] is not None
         and all(result.get(key) == value for key, value in wanted.items())

@@ -132,18 +132,30 @@ def _close(runs: Sequence[Run], wanted: Mapping[Training, Fields], matched: Matc
 
 
 def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
-    """Once for each training of which a cell is missing."""
-    missing = {
-        row.training(column): None
-        for row in table.rows
-        for column in table.columns
-        if _measured(table, row, column, matched) == MISSING
-    }
+    """What to run for each cell that is missing, everything once."""
+    missing: dict[Training, dict[str, set[str]]] = {}  # with which arguments, which directions
+    for row in table.rows:
+        for column in table.columns:
+            training = row.training(column)
+            if training and _measured(table, row, column, matched) == MISSING:
+                directions = missing.setdefault(training, {}).setdefault(column.evaluate, set())
+                directions.add(row.direction(column))
     commands = []
-    for training in filter(None, missing):
+    for training, wanted in missing.items():
         workdir, train = _train(training, matched[training], folder)
-        commands += [*train, f"ganattn evaluate --workdir {_quoted(workdir)} {table.evaluate}"]
+        commands += train
+        for arguments, directions in wanted.items():
+            only = sorted(directions) if len(directions) < _directions(table) else [""]
+            commands += [
+                f"ganattn evaluate --workdir {_quoted(workdir)} {arguments}"
+                + (f" --direction {direction}" if direction else "")
+                for direction in only
+            ]
     return commands
+
+
+def _directions(table: Table) -> int:
+    return len({column.direction for column in table.columns if column.metric})
 
 
 def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path, list[str]]:
