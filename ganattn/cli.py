@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | import | export`.
+"""The command line: `ganattn train | translate | evaluate | report | table | import | export`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
 """
@@ -11,13 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
 from ganattn.errors import CheckpointError, ConfigError, UserError
+from ganattn.evaluation.options import add_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+        if name != "table":
+            sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
         sub.set_defaults(command=command)
         return sub
 
@@ -73,7 +75,17 @@ def _parser() -> argparse.ArgumentParser:
         "--style", type=Path, help="of label maps: a picture whose style is used"
     )
     translate.add_argument("--seed", type=int, help="of label maps: draws a style for each")
-    translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
+    translate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
+
+    text = "Scores a run's test pictures, or any pictures, as the papers do."
+    evaluate = commands.add_parser("evaluate", help=text, description=text)
+    add_options(evaluate)
+    evaluate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
+    evaluate.set_defaults(command=_evaluate)
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
     imported.add_argument("system", help="whose, such as ugatit or cyclegan")
@@ -83,10 +95,27 @@ def _parser() -> argparse.ArgumentParser:
         help=".pt of all networks, or one a network: NAME=FILE or *_net_NAME.pth",
     )
 
+    report = add("report", _report, "Writes a page with the curves and pictures of a run.")
+    report.add_argument("--output", type=Path, help="folder for it; WORKDIR/report")
+    report.add_argument(
+        "--pictures", type=int, default=6, help="grids of each kind, spread over the run"
+    )
+
+    table = add("table", _table, "Prints a paper's table beside what runs have measured.")
+    table.add_argument("table", metavar="TABLE", help="such as ugatit-1, spap-1 or guidance-1")
+    table.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the workdirs")
+
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--direction", default="a2b")
+    export.add_argument("--step", type=_step, help="as for translate")
     return parser
+
+
+def _step(text: str) -> "int | Literal['best']":
+    if text != "best" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is no step: give a number or "best"')
+    return "best" if text == "best" else int(text)
 
 
 def _train(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -125,6 +154,12 @@ def _translate(options: argparse.Namespace, _: list[str]) -> None:
     print(f"{len(names)} pictures in {options.output}")
 
 
+def _evaluate(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.evaluation import command
+
+    command.run(options)
+
+
 def _namesakes(instances: Path | None, labels: Sequence[Path]) -> list[Path] | None:
     """The instance maps that go with label maps: one file, or namesakes in a folder."""
     if instances is None or instances.is_file():
@@ -155,7 +190,7 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.inference import Translator
     from ganattn.interop.export import export_translator
 
-    translator = Translator.from_workdir(options.workdir)
+    translator = Translator.from_workdir(options.workdir, options.step)
     if translator.method.takes != "pictures":
         raise ConfigError(f"{options.workdir} takes label maps: export writes picture translators")
     method, size = translator.method, cast(int, translator.size)
@@ -165,6 +200,19 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
         )
     export_translator(method, translator.variables, size, options.output, options.direction)
     print(f"{options.output}: pictures (b, {size}, {size}, 3) in [-1, 1], any batch b")
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.report import write_report
+
+    print(write_report(options.workdir, options.output, options.pictures))
+
+
+def _table(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.tables import read_table
+    from ganattn.tables.text import compare
+
+    print(compare(read_table(options.table), options.runs))
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ganattn.data import trees
+from ganattn.data.batches import Tests, numbered
 from ganattn.data.pictures import INTERPOLATIONS, read_ids, read_rgb, to_float
 from ganattn.data.sampling import Draws
 from ganattn.errors import ConfigError, DataError
@@ -43,6 +44,14 @@ class Scenes:
             return content.astype(np.int64).reshape(content.shape[:2]) if ids else content
         return read_ids(content) if ids else read_rgb(trees.opened(content))
 
+    def names(self) -> list[str]:
+        """The stems of the label files, or numbers."""
+        content = self.content["label"]
+        return [
+            Path(each).stem if isinstance(each, str | Path) else number
+            for each, number in zip(content, numbered(len(self)), strict=True)
+        ]
+
     def name(self, kind: str, index: int) -> str:
         """What a message calls a file or array."""
         content = self.content[kind][index]
@@ -56,6 +65,7 @@ class Semantic:
 
     def __init__(self, train: Scenes, test: Scenes, config: ConfigDict):
         self._train, self._test, self._data = train, test, config.data
+        self._held_out = train is not test
         self._classes = config.method.num_classes
         self._void = config.method.use_dontcare
         self._as_picture = bool(config.method.condition_channels)
@@ -75,6 +85,13 @@ class Semantic:
         shown = np.resize(np.arange(len(self._test)), count)
         crop = self._size(self._data.crop_size)
         return _stacked(self._resized(self._test, int(i), crop) for i in shown)
+
+    @property
+    def tests(self) -> Tests:
+        """See `Pipeline`."""
+        names = {SCENES: self._test.names()}
+        crop = self._size(self._data.crop_size)
+        return Tests(names, lambda _, i: self._resized(self._test, i, crop), self._held_out)
 
     def _augmented(self, example, flip, offset):
         load, crop = self._size(self._data.load_size), self._size(self._data.crop_size)
