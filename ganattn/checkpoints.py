@@ -92,7 +92,7 @@ class Checkpoints:
         """Returns when what was saved is whole on disk and what it replaced is gone."""
         if self._manager is not None:
             self._manager.wait_until_finished()
-        if self._best is not None:
+        if self._best is not None and self._best in self.steps():
             set_apart(self.directory / str(self._best), self.directory / _BEST)
             self._best = None
         self._empty_trash()

@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | evaluate | report | import | export`.
+"""The command line: `ganattn train | translate | evaluate | report | table | import | export`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
 """
@@ -52,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+        if name != "table":
+            sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
         sub.set_defaults(command=command)
         return sub
 
@@ -101,13 +102,20 @@ def _parser() -> argparse.ArgumentParser:
         "--pictures", type=int, default=6, help="grids of each kind, spread over the run"
     )
 
+    table = add("table", _table, "Prints a paper's table beside what runs have measured.")
+    table.add_argument("table", metavar="TABLE", help="such as ugatit-1, spap-1 or guidance-1")
+    table.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the workdirs")
+
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--direction", default="a2b")
+    export.add_argument("--step", type=_step, help="as for translate")
     return parser
 
 
 def _step(text: str) -> "int | Literal['best']":
+    if text != "best" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is no step: give a number or "best"')
     return "best" if text == "best" else int(text)
 
 
@@ -185,7 +193,7 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.inference import Translator
     from ganattn.interop.export import export_translator
 
-    translator = Translator.from_workdir(options.workdir)
+    translator = Translator.from_workdir(options.workdir, options.step)
     if translator.method.takes != "pictures":
         raise ConfigError(f"{options.workdir} takes label maps: export writes picture translators")
     method, size = translator.method, cast(int, translator.size)
@@ -201,6 +209,13 @@ def _report(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.report import write_report
 
     print(write_report(options.workdir, options.output, options.pictures))
+
+
+def _table(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.tables import read_table
+    from ganattn.tables.text import compare
+
+    print(compare(read_table(options.table), options.runs))
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:

@@ -52,7 +52,9 @@ def base() -> Config:
 
     evaluation = config.evaluation = Config()
     evaluation.every = 0  # steps between evaluations, the last one included; 0 never
-    evaluation.measures = ("truth",)  # names in evaluation.measures.MEASURES
+    evaluation.measures = ("truth",)  # truth (procedural data), and metrics of ganattn evaluate
+    evaluation.features = ""  # for fid, kid: Inception's weights, or MODULE:FUNCTION; "" random
+    evaluation.convention = "pytorch-fid"  # pytorch-fid | tf | clean: how Inception is fed
     evaluation.best = ""  # metric, or metric/direction, whose best checkpoint is kept; "" none
     evaluation.better = "lower"  # lower | higher values of it
     return config

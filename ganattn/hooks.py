@@ -190,8 +190,7 @@ class SaveCheckpoints:
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
         """Saves when the step is due."""
-        last = step == self._config.optimizer.total_steps
-        if _due(step, self._every) or last:  # the last one early enough to be chosen as the best
+        if _due(step, self._every):
             self.save(step, state, fetch(metrics))
 
     def save(self, step: int, state: TrainState, metrics: Mapping[str, float]) -> None:

@@ -61,12 +61,12 @@ class Evaluate:
         self._least = self._resume(results.read_results(workdir)) if self._best else np.inf
 
     def __call__(self, step: int, state: Any, metrics: Mapping[str, Any]) -> None:
-        """Measures when the step is due; the checkpoint of the step is being written by then."""
+        """Measures when the step is due; its checkpoint is being written, the last one soon."""
         if step % self._every and step != self._total:
             return
         # On the first device alone: nothing here waits for another process.
         variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), state.variables)
-        found = [{"step": step, **r} for measure in self._measures for r in measure(variables)]
+        found = [result for measure in self._measures for result in measure(variables, step)]
         for result in found:
             self._lines.write(results.finite(result))
         if not self._best:

@@ -11,13 +11,26 @@ from toy import Batches, Toy, configure
 
 from ganattn import best, hooks
 from ganattn.checkpoints import Checkpoints, restore_variables
-from ganattn.errors import CheckpointError, ConfigError
+from ganattn.data import batches as data_batches
+from ganattn.errors import CheckpointError, UserError
 from ganattn.evaluation import measures
 from ganattn.evaluation.results import read_results
-from ganattn.methods import Translation
+from ganattn.figures import to_uint8
 from ganattn.periodic import Evaluate, create_measures
 from ganattn.state import TrainState
 from ganattn.train import train
+
+
+class Pairs(Batches):
+    """Batches with as many test pictures as fill one."""
+
+    def __init__(self, paired=True):
+        super().__init__(8)
+        self.paired = paired
+        batch = self.test_pictures(8)
+        self.tests = data_batches.Tests(
+            {d: data_batches.numbered(8) for d in "ab"}, lambda d, i: {d: batch[d][i]}
+        )
 
 
 def evaluated(total=6, every=2, better="lower", name="dial", keep=1, **train):
@@ -30,10 +43,10 @@ def evaluated(total=6, every=2, better="lower", name="dial", keep=1, **train):
 def dial(values):
     """A measure that reads the wanted value off the state's step."""
 
-    def measure(variables):
+    def measure(variables, step):
         at = int(variables["generator"]["params"]["step"])
         return [
-            {"direction": d, "metric": "dial", "value": values[at] + shift}
+            {"step": step, "direction": d, "metric": "dial", "value": values[at] + shift}
             for d, shift in (("a2b", 0.5), ("b2a", -0.5))
         ]
 
@@ -58,6 +71,7 @@ def evaluate(workdir, values, steps, start=0, **options):
     for step in steps:
         saver(step, state(step), {})
         hook(step, state(step), {})
+    saver.save(steps[-1], state(steps[-1]), {})
     hook.close()
     store.close()
     return store.steps(), store.best()
@@ -81,6 +95,10 @@ def test_higher_values_and_one_direction(tmp_path):
     assert evaluate(tmp_path, values, (2, 4, 6), **options) == ([6], 2)
     lines = (tmp_path / "evaluation.jsonl").read_text().splitlines()
     assert [json.loads(line)["value"] for line in lines] == [3.5, 2.5, None, None, 2.5, 1.5]
+
+
+def test_the_last_step_may_be_the_best(tmp_path):
+    assert evaluate(tmp_path, {2: 3.0, 4: 2.0, 5: 1.0}, (2, 4, 5), total=5) == ([5], 5)
 
 
 def test_a_metric_that_nobody_measures_keeps_nothing(tmp_path, caplog):
@@ -121,10 +139,13 @@ def test_no_best_checkpoint_is_one_line(tmp_path):
 
 
 BAD = {
-    "measure": ({"measures": ("fids",)}, "'fids': use some of truth, pairs"),
+    "measure": ({"measures": ("fids",)}, "'fids': use some of truth, fid, kid"),
     "none": ({"measures": ()}, "measures is empty"),
     "truth": ({"measures": ("truth",)}, "nobody knows the true translations"),
-    "pairs": ({"measures": ("pairs",)}, "layout is 'unpaired'"),
+    "pairs": ({"measures": ("psnr",)}, "psnr and ssim need the true pictures"),
+    "masks": ({"measures": ("attention_iou",)}, "attention_iou needs masks"),
+    "features": ({"measures": ("fid",), "features": "no.pth"}, "no.pth"),
+    "convention": ({"measures": ("fid",), "convention": "tff"}, "'tff': use one of pytorch-fid"),
     "better": ({"better": "larger"}, "'larger': use lower or higher"),
     "every": ({"every": -1}, "every is -1"),
     "between": ({"every": 3, "best": "l1"}, "3, no multiple of config.train.checkpoint_every, 2"),
@@ -138,8 +159,8 @@ def test_bad_fields_are_refused_before_anything_is_written(tmp_path, case):
     with config.unlocked():
         config.evaluation.update({"every": 2, **fields})
     workdir = tmp_path / "run"
-    with pytest.raises(ConfigError, match=message):
-        train(config, workdir, method=Toy.from_config(config), batches=Batches(8))
+    with pytest.raises(UserError, match=message):
+        train(config, workdir, method=Toy.from_config(config), batches=Pairs(paired=False))
     assert not workdir.exists()
 
 
@@ -156,7 +177,9 @@ def test_training_keeps_its_best(tmp_path, monkeypatch):
     monkeypatch.setitem(
         measures.MEASURES,
         "dial",
-        lambda config, method, batches: lambda v: [{"metric": "dial", "value": next(values)}],
+        lambda config, method, batches: (
+            lambda _, step: [{"step": step, "metric": "dial", "value": next(values)}]
+        ),
     )
     config = evaluated(total=5, checkpoint_every=2)
     train(config, tmp_path, method=Toy.from_config(config), batches=Batches(8))
@@ -168,30 +191,18 @@ def test_training_keeps_its_best(tmp_path, monkeypatch):
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
 
 
-class Halves:
-    """A method that translates by halving, and its test pictures."""
-
-    directions, takes, truth = ("a2b", "b2a"), "pictures", None
-
-    def translate(self, variables, images, direction):
-        return Translation(variables * images)
-
-    def source(self, batch, direction):
-        return batch[direction[0]]
-
-    def test_pictures(self, count):
-        random = np.random.default_rng(0)
-        return {name: random.uniform(-1, 1, (count, 4, 4, 3)).astype(np.float32) for name in "ab"}
-
-
-def test_pairs_measure_is_the_mean_distance():
-    config, halves = configure(4), Halves()
+def test_metrics_of_the_command_line_are_measures():
+    config, batches = configure(4), Pairs()
     with config.unlocked():
-        config.data.layout = "paired"
-        config.evaluation.update(every=2, measures=("pairs",))
-    (measure,) = create_measures(config, halves, halves)
-    results = {r["direction"]: r["value"] for r in measure(0.5)}
-    batch = halves.test_pictures(measures.PAIRS)
-    for direction, source, target in (("a2b", "a", "b"), ("b2a", "b", "a")):
-        expected = np.abs(batch[source] / 2 - batch[target]).mean()
-        assert results[direction] == pytest.approx(expected, rel=1e-5)
+        config.evaluation.update(every=2, measures=("psnr",))
+    method = Toy.from_config(config)
+    variables = method.create_state(jax.random.key(0)).variables
+    (measure,) = create_measures(config, method, batches)
+    results = measure(variables, 4)
+    assert [(r["step"], r["metric"]) for r in results] == [(4, "psnr")] * 2
+    batch = batches.test_pictures(8)
+    made = to_uint8(method.translate(variables, batch["a"]).images)
+    squares = np.square(made.astype(float) - to_uint8(batch["b"])).mean((1, 2, 3))
+    expected = np.mean(10 * np.log10(255**2 / squares))
+    assert results[0]["direction"] == "a2b"
+    assert results[0]["value"] == pytest.approx(expected, rel=1e-3)  # a level may tip

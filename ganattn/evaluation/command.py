@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, config: ConfigDict | None = None) -> None:
     settings = _settings(options, metrics)
     if options.workdir is not None:
         _refuse(options, ("reals", "source", "size", "save_statistics"), "--workdir")
-        evaluated = Run.from_workdir(options.workdir, options.step, config)
+        evaluated = Run.from_workdir(options.workdir, options.step, config, options.pairs)
         directions = [options.direction] if options.direction else []
         results = evaluate_run(
             evaluated, metrics, settings, directions=directions, output=options.output
@@ -42,6 +42,8 @@ def run(options: argparse.Namespace, config: ConfigDict | None = None) -> None:
         append_results(options.workdir, results)
     else:
         _refuse(options, ("direction", "step"), "--fakes")
+        if options.pairs:
+            raise ConfigError("--pairs does not go with --fakes: these are paired by name already")
         if options.reals is None and set(metrics) - set(OF_LABELS):
             raise ConfigError("--fakes are compared with pictures: give --reals")
         results = evaluate_pictures(

@@ -1,17 +1,20 @@
-"""What the loop can measure of a run, by name: add a function here and a config may ask for it."""
+"""What the loop can measure of a run: a row of MEASURES by its own name, or any metric of one."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
-
 from ganattn.errors import ConfigError
+from ganattn.evaluation import scorers
+from ganattn.evaluation.evaluate import evaluate_run
+from ganattn.evaluation.names import CONVENTIONS, DISTANCES, METRICS
+from ganattn.evaluation.options import cache_folder
 from ganattn.evaluation.results import Result
+from ganattn.evaluation.runs import Run
+from ganattn.evaluation.settings import Settings, load_features
 from ganattn.evaluation.truth import Truth
 
-Measure = Callable[[Mapping[str, Any]], list[Result]]
-PAIRS, CHUNK = 32, 8  # test pairs that are compared, and how many of them at once
+Measure = Callable[[Mapping[str, Any], int], list[Result]]  # of a method's variables and a step
 
 
 def against_truth(config: Any, method: Any, batches: Any) -> Measure:
@@ -24,9 +27,10 @@ def against_truth(config: Any, method: Any, batches: Any) -> Measure:
     truth = Truth(method, batches.truth)
     samples = {direction: len(batches.truth[direction[0]]) for direction in truth.directions}
 
-    def measure(variables: Mapping[str, Any]) -> list[Result]:
+    def measure(variables: Mapping[str, Any], step: int) -> list[Result]:
         return [
             {
+                "step": step,
                 "direction": direction,
                 "metric": metric,
                 "value": value,
@@ -39,55 +43,53 @@ def against_truth(config: Any, method: Any, batches: Any) -> Measure:
     return measure
 
 
-def against_pairs(config: Any, method: Any, batches: Any) -> Measure:
-    """Mean absolute distance of test translations to their true target, of paired data: "l1"."""
-    if config.data.layout == "unpaired":
-        raise ConfigError(
-            "config.evaluation.measures has 'pairs', but config.data.layout is 'unpaired': "
-            "use pairs, or another measure"
-        )
-    batch = batches.test_pictures(PAIRS)
-    translate = jax.jit(method.translate, static_argnames="direction")
+def of_tests(metrics: Sequence[str], config: Any, method: Any, batches: Any) -> Measure:
+    """Metrics of `ganattn evaluate` over all test pictures, which are translated once for all.
 
-    def measure(variables: Mapping[str, Any]) -> list[Result]:
-        results = []
-        for direction in method.directions:
-            target = np.asarray(batch["image" if method.takes == "labels" else direction[-1]])
-            distances = []
-            for start in range(0, PAIRS, CHUNK):
-                part = {key: value[start : start + CHUNK] for key, value in batch.items()}
-                made = translate(variables, method.source(part, direction), direction=direction)
-                images = np.asarray(made.images, np.float64)
-                distances.append(np.abs(images - target[start : start + CHUNK]).mean())
-            value = float(np.mean(distances))
-            results.append(
-                {"direction": direction, "metric": "l1", "value": value, "samples": PAIRS}
-            )
-        return results
+    Features of real pictures are kept as the command keeps them. Raises what it raises.
+    """
+    fields = config.evaluation
+    if fields.convention not in CONVENTIONS:
+        raise ConfigError(
+            f"config.evaluation.convention is {fields.convention!r}: "
+            f"use one of {', '.join(CONVENTIONS)}"
+        )
+    settings = Settings(cache=cache_folder())
+    if set(metrics) & set(DISTANCES):
+        features = load_features(fields.features or None, fields.convention)
+        settings = dataclasses.replace(settings, features=features)
+    run = Run(method, {}, config, 0, batches)
+    for direction in method.directions:
+        scorers.create(metrics, run.subject(direction), settings)
+
+    def measure(variables: Mapping[str, Any], step: int) -> list[Result]:
+        now = dataclasses.replace(run, variables=variables, step=step)
+        return evaluate_run(now, metrics, settings)
 
     return measure
 
 
-MEASURES: dict[str, Callable[[Any, Any, Any], Measure]] = {
-    "truth": against_truth,
-    "pairs": against_pairs,
-}
+MEASURES: dict[str, Callable[[Any, Any, Any], Measure]] = {"truth": against_truth}
 
 
 def create(config: Any, method: Any, batches: Any) -> list[Measure]:
-    """The measures that `config.evaluation` names, each a function of a method's variables.
+    """The measures that `config.evaluation` names.
 
-    Raises ConfigError for a name that is not known and for a measure that the data cannot serve.
+    Raises ConfigError for a name that is not known and for a measure that the data cannot serve,
+    and what loading features raises.
     """
-    wanted = config.evaluation.measures
+    wanted = tuple(config.evaluation.measures)
+    known = (*MEASURES, *METRICS)
     for word in wanted:
-        if word not in MEASURES:
+        if word not in known:
             raise ConfigError(
-                f"config.evaluation.measures has {word!r}: use some of {', '.join(MEASURES)}"
+                f"config.evaluation.measures has {word!r}: use some of {', '.join(known)}"
             )
     if not wanted:
         raise ConfigError(
-            f"config.evaluation.measures is empty: name some of {', '.join(MEASURES)}, "
+            f"config.evaluation.measures is empty: name some of {', '.join(known)}, "
             "or set config.evaluation.every=0"
         )
-    return [MEASURES[word](config, method, batches) for word in wanted]
+    measures = [MEASURES[word](config, method, batches) for word in wanted if word in MEASURES]
+    metrics = [word for word in wanted if word in METRICS]
+    return measures + ([of_tests(metrics, config, method, batches)] if metrics else [])

@@ -17,6 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--metrics", default="fid,kid", help=f"comma-separated: {', '.join(METRICS)}")
     add("--output", type=Path, help="folder for the results and, of a run, the made pictures")
     add("--direction", help="such as a2b; all that the method has")
+    add("--pairs", action="store_true", help="test pictures of both domains are pairs by name")
     add("--size", type=int, help="resize the pictures of folders to this square first")
     add = parser.add_argument_group("features").add_argument
     add(
@@ -27,7 +28,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--convention", choices=CONVENTIONS, default="pytorch-fid", help="how Inception is fed")
     add("--layer", default="2048", help="of Inception: 64, 192, 768 or 2048")
-    add("--cache", type=Path, default=_cache(), help="folder where features are kept (%(default)s)")
+    add(
+        "--cache",
+        type=Path,
+        default=cache_folder(),
+        help="folder where features are kept (%(default)s)",
+    )
     add("--no-cache", action="store_true", help="keep none")
     add("--save-statistics", type=Path, help="write those of --reals, as pytorch-fid does")
     add = parser.add_argument_group("KID").add_argument
@@ -54,7 +60,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--void", choices=("ignore", "wrong"), help="what pixels of no class count; ignore")
 
 
-def _cache() -> Path:
-    """Below XDG_CACHE_HOME, or ~/.cache where it is not set."""
+def cache_folder() -> Path:
+    """Where features are kept: below XDG_CACHE_HOME, or ~/.cache where it is not set."""
     home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return home / "ganattn" / "features"

@@ -41,14 +41,19 @@ class Run:
         workdir: str | os.PathLike,
         step: Step | None = None,
         config: ConfigDict | None = None,
+        pairs: bool = False,
     ) -> Self:
         """The newest whole checkpoint of a run, or that of `step`, and the run's data.
 
-        config: the run's with other data, or None. Raises CheckpointError when there is no such
+        config: the run's with other data, or None. pairs: pictures of unpaired training are pairs
+        by name, as those of maps and facades may be. Raises CheckpointError when there is no such
         checkpoint, DataError when the data is not there (any more).
         """
         variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
         config = config or configuration.from_dict(meta["config"])
+        if pairs and config.data.layout == "unpaired":
+            with config.unlocked():
+                config.data.layout = "paired"
         method = methods.create(config)
         return cls(method, variables, config, int(meta["step"]), data.create(config))
 
