@@ -18,8 +18,8 @@ from ganattn.data.pictures import to_float
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation import names, scorers
 from ganattn.evaluation.attention import ClassAttention, heatmap_iou
-from ganattn.evaluation.collect import collect
 from ganattn.evaluation.evaluate import describe, evaluate_pictures, evaluate_run
+from ganattn.evaluation.extraction import collect
 from ganattn.evaluation.frechet import frechet_distance
 from ganattn.evaluation.images import psnr
 from ganattn.evaluation.kernel import kid

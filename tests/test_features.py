@@ -7,7 +7,7 @@ from PIL import Image
 from reference import close, quick_jit, waves
 
 from ganattn.errors import ConfigError, DataError, ForeignFileError, UserError
-from ganattn.evaluation.collect import collect
+from ganattn.evaluation.extraction import collect
 from ganattn.evaluation.features import (
     CONVENTIONS,
     InceptionFeatures,

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import Any
 
-from ganattn.errors import ConfigError, DataError
+from ganattn.errors import DataError
 from ganattn.evaluation import kernel
-from ganattn.evaluation.collect import collect
-from ganattn.evaluation.features import Features, checked, provenance
+from ganattn.evaluation.extraction import collect
+from ganattn.evaluation.features import Features, InceptionFeatures, checked, provenance
 from ganattn.evaluation.frechet import frechet_distance
 from ganattn.evaluation.names import DISTANCES
 from ganattn.evaluation.results import Result
@@ -72,10 +72,8 @@ class Distances:
     def __init__(
         self, metrics: Collection[str], real: Any, source: Any, settings: Settings, made: Any = None
     ):
-        if settings.features is None:
-            raise ConfigError("FID and KID need features: give Settings(features=...)")
         self._metrics, self._settings = metrics, settings
-        self._features = settings.features
+        self._features = settings.features or InceptionFeatures.random()
         self._sides = {"real": real} if made is None else {"fake": made, "real": real}
         if {"mean_fid", "mean_kid"} & set(metrics):
             if source is None:

@@ -26,7 +26,9 @@ PICTURES, LABEL_MAPS = 8, 1  # examples that a device makes pictures of at once
 class Run:
     """A trained method with its data.
 
-    variables: of a checkpoint, of step `step`. batches: as `data.create` makes them.
+    variables: of a checkpoint, of step `step`. batches: as `data.create` makes them. samples: how
+    many pictures a method makes that takes neither pictures nor label maps; 0: as many as there are
+    test pictures.
     """
 
     method: methods.Method
@@ -34,6 +36,7 @@ class Run:
     config: ConfigDict
     step: int
     batches: Batches
+    samples: int = 0
 
     @classmethod
     def from_workdir(
@@ -42,12 +45,13 @@ class Run:
         step: Step | None = None,
         config: ConfigDict | None = None,
         pairs: bool = False,
+        samples: int = 0,
     ) -> Self:
         """The newest whole checkpoint of a run, or that of `step`, and the run's data.
 
         config: the run's with other data, or None. pairs: pictures of unpaired training are pairs
-        by name, as those of maps and facades may be. Raises CheckpointError when there is no such
-        checkpoint, DataError when the data is not there (any more).
+        by name, as those of maps and facades may be. samples: see `Run`. Raises CheckpointError
+        when there is no such checkpoint, DataError when the data is not there (any more).
         """
         variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
         config = config or configuration.from_dict(meta["config"])
@@ -55,7 +59,7 @@ class Run:
             with config.unlocked():
                 config.data.layout = "paired"
         method = methods.create(config)
-        return cls(method, variables, config, int(meta["step"]), data.create(config))
+        return cls(method, variables, config, int(meta["step"]), data.create(config), samples)
 
     def subject(self, direction: str) -> "Direction":
         """What the run makes in one direction; raises ConfigError when it has no such direction."""
@@ -76,8 +80,9 @@ class Direction:
 
     @property
     def count(self) -> int:
-        """How many test examples there are."""
-        return len(self._names(self._from))
+        """How many pictures are made: one of each test example, or `Run.samples`."""
+        samples = self.run.samples if self.run.method.takes == "latents" else 0
+        return samples or len(self._names(self._from))
 
     @property
     def classes(self) -> int:
@@ -100,7 +105,9 @@ class Direction:
         return self._pictures(self._from) if self.run.method.takes == "pictures" else None
 
     def name(self, index: int) -> str:
-        """What a test example is called."""
+        """What a test example is called, or the number of a sample."""
+        if self.run.method.takes == "latents":
+            return f"{index:05d}"
         return self._names(self._from)[index]
 
     def fakes(self) -> Iterator[Made]:
@@ -186,6 +193,6 @@ def _translate(subject: Direction) -> Iterator[Made]:
         yield Made(start, images, attention, examples)
 
 
-# How pictures are made, by what a method takes. A sampler belongs here as "latents": a function
-# that yields `Made` of its samples in [-1, 1], with subject.count of them.
+# How pictures are made, by what a method takes. A sampler belongs here as "latents": a function of
+# a Direction that yields `Made` with its subject.count samples, floats in [-1, 1], in groups.
 MAKERS = {"pictures": _translate, "labels": _translate}
