@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("ganattn").setLevel(logging.INFO)
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command is not _train:
+    if rest and options.command not in (_train, _evaluate):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     _prepare_environment()
     try:
@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     text = "Scores a run's test pictures, or any pictures, as the papers do."
-    evaluate = commands.add_parser("evaluate", help=text, description=text)
+    more = " --config.data.path=FOLDER and its like evaluate a run on other data."
+    evaluate = commands.add_parser("evaluate", help=text, description=text + more)
     add_options(evaluate)
     evaluate.add_argument(
         "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
@@ -154,10 +155,12 @@ def _translate(options: argparse.Namespace, _: list[str]) -> None:
     print(f"{len(names)} pictures in {options.output}")
 
 
-def _evaluate(options: argparse.Namespace, _: list[str]) -> None:
+def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
     from ganattn.evaluation import command
 
-    command.run(options)
+    if overrides and options.workdir is None:
+        raise ConfigError(f"{overrides[0]} is of a run's config: give --workdir")
+    command.run(options, _resolve(None, overrides, options.workdir) if overrides else None)
 
 
 def _namesakes(instances: Path | None, labels: Sequence[Path]) -> list[Path] | None:

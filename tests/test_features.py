@@ -7,7 +7,7 @@ from PIL import Image
 from reference import close, quick_jit, waves
 
 from ganattn.errors import ConfigError, DataError, ForeignFileError, UserError
-from ganattn.evaluation.collect import collect
+from ganattn.evaluation.extraction import collect
 from ganattn.evaluation.features import (
     CONVENTIONS,
     InceptionFeatures,
@@ -44,12 +44,12 @@ def test_inception_features_are_those_of_the_reference_packages(
         close(found[key.removeprefix(prefix)], expected[key], 1e-5, key)
 
 
-def mean_colours(devices=None, batch_size=4):
+def mean_colours(devices=None, batch_size=8):
     """Features that need no network: eight sums of pixels."""
     weights = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
     return NetworkFeatures(
         lambda weights, images: images.mean((1, 2)) @ weights,
-        weights,
+        lambda: weights,
         Provenance("colours", digest="1"),
         batch_size=batch_size,
         devices=devices,

@@ -22,7 +22,8 @@ class Memory:
     def __init__(self, pictures: Mapping[str, np.ndarray], data: ConfigDict, paired: bool = False):
         self.paired = paired
         self._crop, self._interpolation = data.crop_size, data.interpolation
-        self._held_out = all(f"test_{domain}" in pictures for domain in DOMAINS)
+        trained = [name for name in pictures if not name.startswith("test_")]
+        self._held_out = all(f"test_{name}" in pictures for name in trained)
         self._test = {
             domain: pictures.get(f"test_{domain}", pictures[domain]) for domain in DOMAINS
         }

@@ -2,9 +2,11 @@
 
 import argparse
 
+from ml_collections import ConfigDict
+
 from ganattn.errors import ConfigError
-from ganattn.evaluation.collect import collect
 from ganattn.evaluation.evaluate import describe, evaluate_pictures, evaluate_run
+from ganattn.evaluation.extraction import collect
 from ganattn.evaluation.names import DISTANCES
 from ganattn.evaluation.results import append_results
 from ganattn.evaluation.runs import Run
@@ -18,9 +20,10 @@ CHOSEN = (
 OF_LABELS = ("fcn", "labels", "attention")
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, config: ConfigDict | None = None) -> None:
     """Evaluates; prints a line for each result and appends it to evaluation.jsonl.
 
+    config: that of the run in options.workdir, where it is not evaluated on its own data.
     Raises ConfigError for options that do not go together, and what the evaluation raises.
     """
     if (options.workdir is None) == (options.fakes is None):
@@ -31,7 +34,9 @@ def run(options: argparse.Namespace) -> None:
     settings = _settings(options, metrics)
     if options.workdir is not None:
         _refuse(options, ("reals", "source", "size", "save_statistics"), "--workdir")
-        evaluated = Run.from_workdir(options.workdir, options.step, pairs=options.pairs)
+        evaluated = Run.from_workdir(
+            options.workdir, options.step, config, options.pairs, options.samples
+        )
         directions = [options.direction] if options.direction else []
         results = evaluate_run(
             evaluated, metrics, settings, directions=directions, output=options.output

@@ -3,10 +3,10 @@
 from collections.abc import Collection
 from typing import Any
 
-from ganattn.errors import ConfigError, DataError
+from ganattn.errors import DataError
 from ganattn.evaluation import kernel
-from ganattn.evaluation.collect import collect
-from ganattn.evaluation.features import Features, checked, provenance
+from ganattn.evaluation.extraction import collect
+from ganattn.evaluation.features import Features, InceptionFeatures, checked, provenance
 from ganattn.evaluation.frechet import frechet_distance
 from ganattn.evaluation.names import DISTANCES
 from ganattn.evaluation.results import Result
@@ -65,15 +65,16 @@ def check_counts(metrics: Collection[str], fakes: int, reals: int, settings: Set
 class Distances:
     """The distances of one direction, as the fakes come in.
 
-    metrics: of DISTANCES. real, source: what `collect` takes.
+    metrics: of DISTANCES. real, source: what `collect` takes. made: the same of the fakes, where
+    these do not come one by one.
     """
 
-    def __init__(self, metrics: Collection[str], real: Any, source: Any, settings: Settings):
-        if settings.features is None:
-            raise ConfigError("FID and KID need features: give Settings(features=...)")
+    def __init__(
+        self, metrics: Collection[str], real: Any, source: Any, settings: Settings, made: Any = None
+    ):
         self._metrics, self._settings = metrics, settings
-        self._features = settings.features
-        self._sides = {"real": real}
+        self._features = settings.features or InceptionFeatures.random()
+        self._sides = {"real": real} if made is None else {"fake": made, "real": real}
         if {"mean_fid", "mean_kid"} & set(metrics):
             if source is None:
                 raise DataError("mean_fid and mean_kid need the fakes' sources: give --source")
@@ -100,7 +101,7 @@ class Distances:
         return distances(
             self._metrics,
             self._features,
-            self._fakes.statistics(),
+            sides.get("fake") or self._fakes.statistics(),
             sides["real"],
             sides.get("source"),
             self._settings,

@@ -96,10 +96,11 @@ def _score(
     output: Path | None,
 ) -> list[Result]:
     start = time.monotonic()
+    adding = [scorer for scorer in wanted if scorer.wants_pictures]
     quiet = None if settings.progress else True
     with tqdm(total=subject.count or None, desc=title, unit="picture", disable=quiet) as bar:
-        for made in subject.fakes():
-            for scorer in wanted:
+        for made in subject.fakes() if adding or output else ():
+            for scorer in adding:
                 scorer.add(made)
             if output is not None:
                 for i, image in enumerate(made.images):

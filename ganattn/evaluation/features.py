@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -13,7 +14,12 @@ from PIL import Image
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation.batched import Batched
 from ganattn.evaluation.names import CONVENTIONS
-from ganattn.interop.inception import from_pytorch_fid, random_inception, read_inception
+from ganattn.interop.inception import (
+    check_inception,
+    from_pytorch_fid,
+    random_inception,
+    read_inception,
+)
 from ganattn.networks.inception import SIDE, TAPS, Inception
 
 BATCH = 16
@@ -35,14 +41,15 @@ class Provenance(NamedTuple):
 class NetworkFeatures:
     """Features by a function of variables and pictures, which are spread over the devices.
 
-    apply: (variables, prepared pictures) -> (n, d). prepare: (n, h, w, 3) uint8 -> what `apply`
-    takes, float32 by default. batch_size, devices: as `Batched` has them.
+    apply: (variables, prepared pictures) -> (n, d). load: gives the variables, when the first
+    picture comes. prepare: (n, h, w, 3) uint8 -> what `apply` takes, float32 by default.
+    batch_size, devices: as `Batched` has them.
     """
 
     def __init__(
         self,
         apply: Callable[[Any, Array], Array],
-        variables: Any,
+        load: Callable[[], Any],
         provenance: Provenance,
         prepare: Callable[[np.ndarray], Any] | None = None,
         *,
@@ -51,12 +58,16 @@ class NetworkFeatures:
     ):
         self.provenance = provenance
         self._prepare = prepare or (lambda pictures: pictures.astype(np.float32))
-        self._apply = Batched(apply, variables, batch_size, devices)
-        self.batch_size = self._apply.batch_size
+        self._create = lambda: Batched(apply, load(), batch_size, devices)
+        self.batch_size = batch_size
+
+    @cached_property
+    def _apply(self) -> Batched:
+        return self._create()
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """(n, h, w, 3) uint8 to (n, d) float32."""
-        size = self.batch_size
+        size = self._apply.batch_size
         parts = [
             self._apply(self._prepare(pictures[start : start + size]))
             for start in range(0, len(pictures), size)
@@ -67,13 +78,13 @@ class NetworkFeatures:
 class InceptionFeatures(NetworkFeatures):
     """The features of FID and KID.
 
-    variables: of `networks.inception.Inception`. convention: see `network_input`. layer: one of
-    Inception's outputs, "2048" for the scores that papers print.
+    load: gives the variables of `networks.inception.Inception`. provenance: its convention is one
+    of `network_input`. layer: of Inception's outputs, "2048" for the scores that papers print.
     """
 
     def __init__(
         self,
-        variables: Any,
+        load: Callable[[], Any],
         provenance: Provenance,
         layer: str = "2048",
         *,
@@ -83,7 +94,7 @@ class InceptionFeatures(NetworkFeatures):
         network, convention = Inception(), provenance.convention
         super().__init__(
             lambda variables, images: network.apply(variables, images)[layer],
-            variables,
+            load,
             provenance,
             lambda pictures: network_input(pictures, convention),
             batch_size=batch_size,
@@ -96,17 +107,17 @@ class InceptionFeatures(NetworkFeatures):
     ) -> Self:
         """From pytorch-fid's weight file; raises ForeignFileError for any other content."""
         _known(convention, layer)
-        variables, digest = read_inception(path)
+        digest = check_inception(path)
         name = "inception" if layer == "2048" else f"inception {layer}"
-        return cls(variables, Provenance(name, convention, digest, True), layer)
+        return cls(lambda: read_inception(path), Provenance(name, convention, digest, True), layer)
 
     @classmethod
     def random(cls, convention: str = "pytorch-fid", layer: str = "2048") -> Self:
         """With random weights, the same on every machine: for trends, not for papers."""
         _known(convention, layer)
-        variables = from_pytorch_fid(random_inception())
         name = "random-inception" if layer == "2048" else f"random-inception {layer}"
-        return cls(variables, Provenance(name, convention, "built-in"), layer)
+        origin = Provenance(name, convention, "built-in")
+        return cls(lambda: from_pytorch_fid(random_inception()), origin, layer)
 
 
 def provenance(features: Features) -> Provenance:

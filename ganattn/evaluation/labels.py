@@ -70,7 +70,7 @@ def label_set(name: str, classes: int = 0) -> LabelSet:
             f"there is no label set {name!r}: use cityscapes, cityscapes-train, facades or plain"
         )
     if classes < 1:
-        raise ConfigError("the data does not say how many classes there are: name a label set")
+        raise ConfigError("the data does not say which classes there are: name a --label-set")
     return LabelSet(tuple(map(str, range(classes))))
 
 

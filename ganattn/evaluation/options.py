@@ -18,6 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--output", type=Path, help="folder for the results and, of a run, the made pictures")
     add("--direction", help="such as a2b; all that the method has")
     add("--pairs", action="store_true", help="test pictures of both domains are pairs by name")
+    add("--samples", type=int, default=0, help="of a run that makes pictures from noise: how many")
     add("--size", type=int, help="resize the pictures of folders to this square first")
     add = parser.add_argument_group("features").add_argument
     add(

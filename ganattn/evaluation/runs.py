@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -18,14 +19,16 @@ from ganattn.evaluation.batched import Batched
 from ganattn.evaluation.sources import Named, Source, digest_of
 from ganattn.evaluation.subjects import Made
 
-PICTURES, LABEL_MAPS = 8, 1  # examples that go through a generator at once, on each device
+PICTURES, LABEL_MAPS = 8, 1  # examples that a device makes pictures of at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
     """A trained method with its data.
 
-    variables: of a checkpoint, of step `step`. batches: as `data.create` makes them.
+    variables: of a checkpoint, of step `step`. batches: as `data.create` makes them. samples: how
+    many pictures a method makes that takes neither pictures nor label maps; 0: as many as there are
+    test pictures.
     """
 
     method: methods.Method
@@ -33,23 +36,30 @@ class Run:
     config: ConfigDict
     step: int
     batches: Batches
+    samples: int = 0
 
     @classmethod
     def from_workdir(
-        cls, workdir: str | os.PathLike, step: Step | None = None, pairs: bool = False
+        cls,
+        workdir: str | os.PathLike,
+        step: Step | None = None,
+        config: ConfigDict | None = None,
+        pairs: bool = False,
+        samples: int = 0,
     ) -> Self:
         """The newest whole checkpoint of a run, or that of `step`, and the run's data.
 
-        pairs: pictures of unpaired training are pairs by name, as those of maps and facades may be.
-        Raises CheckpointError when there is none, DataError when the data is not there any more.
+        config: the run's with other data, or None. pairs: pictures of unpaired training are pairs
+        by name, as those of maps and facades may be. samples: see `Run`. Raises CheckpointError
+        when there is no such checkpoint, DataError when the data is not there (any more).
         """
         variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
-        config = configuration.from_dict(meta["config"])
+        config = config or configuration.from_dict(meta["config"])
         if pairs and config.data.layout == "unpaired":
             with config.unlocked():
                 config.data.layout = "paired"
         method = methods.create(config)
-        return cls(method, variables, config, int(meta["step"]), data.create(config))
+        return cls(method, variables, config, int(meta["step"]), data.create(config), samples)
 
     def subject(self, direction: str) -> "Direction":
         """What the run makes in one direction; raises ConfigError when it has no such direction."""
@@ -70,13 +80,19 @@ class Direction:
 
     @property
     def count(self) -> int:
-        """How many test examples there are."""
-        return len(self._names(self._from))
+        """How many pictures are made: one of each test example, or `Run.samples`."""
+        samples = self.run.samples if self.run.method.takes == "latents" else 0
+        return samples or len(self._names(self._from))
 
     @property
     def classes(self) -> int:
         """How many classes the method's label maps have, 0 where it takes pictures."""
         return self.run.config.method.get("num_classes", 0)
+
+    @property
+    def made(self) -> None:
+        """They are made one by one."""
+        return None
 
     @property
     def real(self) -> Source:
@@ -89,7 +105,9 @@ class Direction:
         return self._pictures(self._from) if self.run.method.takes == "pictures" else None
 
     def name(self, index: int) -> str:
-        """What a test example is called."""
+        """What a test example is called, or the number of a sample."""
+        if self.run.method.takes == "latents":
+            return f"{index:05d}"
         return self._names(self._from)[index]
 
     def fakes(self) -> Iterator[Made]:
@@ -165,7 +183,8 @@ def _translate(subject: Direction) -> Iterator[Made]:
     prefixes = run.method.translates_with
     variables = {name: v for name, v in run.variables.items() if name.startswith(prefixes)}
     size = PICTURES if run.method.takes == "pictures" else LABEL_MAPS
-    generate, tests = Batched(function, variables, size), run.batches.tests
+    generate = Batched(function, variables, size * len(jax.local_devices()))
+    tests = run.batches.tests
     for start in range(0, subject.count, generate.batch_size):
         stop = min(start + generate.batch_size, subject.count)
         read = [tests.read(subject._from, i) for i in range(start, stop)]
@@ -174,6 +193,6 @@ def _translate(subject: Direction) -> Iterator[Made]:
         yield Made(start, images, attention, examples)
 
 
-# How pictures are made, by what a method takes. A sampler belongs here as "latents": a function
-# that yields `Made` of its samples in [-1, 1], with subject.count of them.
+# How pictures are made, by what a method takes. A sampler belongs here as "latents": a function of
+# a Direction that yields `Made` with its subject.count samples, floats in [-1, 1], in groups.
 MAKERS = {"pictures": _translate, "labels": _translate}

@@ -21,11 +21,17 @@ from ganattn.evaluation.segmentation import (
     nearest_sized,
 )
 from ganattn.evaluation.settings import Settings
+from ganattn.evaluation.sources import Source
 from ganattn.evaluation.subjects import Made, Subject
 
 
 class Scorer(Protocol):
-    """One metric, or several that share their work, over one `Subject`."""
+    """One metric, or several that share their work, over one `Subject`.
+
+    wants_pictures: whether anything is to be added.
+    """
+
+    wants_pictures: bool
 
     def add(self, made: Made) -> None:
         """Takes in some pictures."""
@@ -41,9 +47,10 @@ class Distances(distances.Distances):
 
     def __init__(self, metrics: Collection[str], subject: Subject, settings: Settings):
         real, source = subject.real, subject.source
-        super().__init__(metrics, real, source, settings)
+        super().__init__(metrics, real, source, settings, subject.made)
+        self.wants_pictures = subject.made is None
         for side in (real, source if {"mean_fid", "mean_kid"} & set(metrics) else None):
-            count = getattr(side, "count", None) or 0
+            count = (side.count or 0) if isinstance(side, Source) else 0
             distances.check_counts(metrics, subject.count, count, settings)
 
     def add(self, made: Made) -> None:
@@ -53,6 +60,8 @@ class Distances(distances.Distances):
 
 class Similarity:
     """PSNR and SSIM against the true pictures."""
+
+    wants_pictures = True
 
     def __init__(self, metrics: Collection[str], subject: Subject, settings: Settings):
         self._metrics, self._subject = metrics, subject
@@ -94,14 +103,10 @@ class _Truth:
 
     def __init__(self, subject: Subject, settings: Settings, side: str):
         self._subject, self._side = subject, side
-        self.set = label_set(settings.label_set, subject.classes)
         self._folder = None if settings.labels is None else LabelFolder(settings.labels)
-        in_colours = self.set.colours is not None and self._picture(0) is not None
-        if self._folder is None and not subject.classes and not in_colours:
-            raise DataError(
-                "there are no true label maps: give --labels FOLDER, or a --label-set with the "
-                "colours of the label pictures"
-            )
+        self.set = label_set(settings.label_set, subject.classes)
+        if self._folder is None and not subject.classes and self._picture(0) is None:
+            raise DataError("there are no true label maps: give --labels FOLDER, or evaluate pairs")
 
     def read(self, made: Made, i: int) -> np.ndarray:
         """(h, w) class numbers for picture i of `made`."""
@@ -121,15 +126,17 @@ class _Truth:
 class LabelScore:
     """Of what a segmenter finds in made photos ("fcn"), or of painted label maps ("labels")."""
 
+    wants_pictures = True
+
     def __init__(self, metrics: Collection[str], subject: Subject, settings: Settings):
         (self._metric,) = metrics
         self._settings = settings
-        self._truth = _Truth(subject, settings, "source" if self._metric == "fcn" else "target")
         if self._metric == "fcn" and settings.segmenter is None:
             raise ConfigError(
                 "fcn needs a segmenter, whose weights are yours: --segmenter MODULE:FUNCTION, from "
                 "(n, h, w, 3) uint8 pictures to (n, h, w) class numbers"
             )
+        self._truth = _Truth(subject, settings, "source" if self._metric == "fcn" else "target")
         if self._metric == "labels" and self._truth.set.colours is None:
             raise ConfigError("labels needs a --label-set with colours, such as cityscapes")
         classes = len(self._truth.set)
@@ -197,6 +204,8 @@ ATTENTION_LINES = {
 class AttentionByClass:
     """How often each class is attended, and how often it is there."""
 
+    wants_pictures = True
+
     def __init__(self, metrics: Collection[str], subject: Subject, settings: Settings):
         self._truth = _Truth(subject, settings, "source")
         self._counts = ClassAttention(len(self._truth.set))
@@ -234,6 +243,8 @@ class AttentionByClass:
 
 class AttentionIou:
     """Overlap of the hot part of heat maps with the object's mask."""
+
+    wants_pictures = True
 
     def __init__(self, metrics: Collection[str], subject: Subject, settings: Settings):
         self._subject, self._scores = subject, list[float]()

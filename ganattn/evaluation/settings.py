@@ -15,7 +15,11 @@ from ganattn.evaluation.kernel import BLOCK, SEED, SUBSET_SIZE, SUBSETS
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """See `ganattn evaluate --help`, which has an option for each field."""
+    """Each field is an option of `ganattn evaluate`, whose help says what it does.
+
+    features: a callable from (n, h, w, 3) uint8 pictures to (n, d), such as an InceptionFeatures.
+    segmenter: a callable from such pictures to (n, h, w) class numbers.
+    """
 
     features: Features | None = None  # None: Inception with random weights
     cache: Path | None = None

@@ -39,6 +39,11 @@ class Subject(Protocol):
         ...
 
     @property
+    def made(self) -> Source | None:
+        """All of them, where they need not be made one by one."""
+        ...
+
+    @property
     def real(self) -> Any:
         """What they are compared with, as `collect` takes it."""
         ...
@@ -73,11 +78,12 @@ class Subject(Protocol):
 class Pictures:
     """A `Subject`: pictures in folders, arrays or iterators, whoever made them.
 
-    made, real, origins: what `sources.source` takes; real may be an .npz file of statistics.
+    fake_pictures, real_pictures, origins: what `sources.source` takes; the real ones may be an .npz
+    file of statistics.
     size: side of a square that all are resized to, or None.
     """
 
-    made: Any
+    fake_pictures: Any
     real_pictures: Any
     origins: Any = None
     size: int | None = None
@@ -87,12 +93,19 @@ class Pictures:
     @property
     def count(self) -> int:
         """How many made pictures there are; 0 for an iterator."""
-        return self._made.count or 0
+        return self.made.count or 0
+
+    @property
+    def made(self) -> Source:
+        """Of the fakes."""
+        return source(self.fake_pictures, "fakes", self.size)
 
     @property
     def real(self) -> Any:
-        """A Source, or the path of a file of statistics."""
+        """A Source, the path of a file of statistics, or None."""
         given = self.real_pictures
+        if given is None:
+            return None
         if isinstance(given, str | Path) and Path(given).suffix == ".npz":
             return given
         return source(given, "reals", self.size)
@@ -102,18 +115,14 @@ class Pictures:
         """Of the origins."""
         return None if self.origins is None else source(self.origins, "sources", self.size)
 
-    @property
-    def _made(self) -> Source:
-        return source(self.made, "fakes", self.size)
-
     def name(self, index: int) -> str:
         """The stem of a file, or a number."""
-        return self._made.at(index)[0]
+        return self.made.at(index)[0]
 
     def fakes(self) -> Iterator[Made]:
         """See `Subject`."""
         first = 0
-        for images in self._made.batches(BATCH):
+        for images in self.made.batches(BATCH):
             yield Made(first, images)
             first += len(images)
 

@@ -21,11 +21,11 @@ EPSILON = 1e-3  # of the batch normalisations
 Arrays = Mapping[str, np.ndarray]
 
 
-def read_inception(path: str | os.PathLike) -> tuple[dict, str]:
-    """Variables of `networks.inception.Inception` and the file's SHA-256, from pytorch-fid's file.
+def check_inception(path: str | os.PathLike) -> str:
+    """The SHA-256 of pytorch-fid's weight file.
 
-    Raises ForeignFileError for a file whose content is not that of the one known file, whose
-    numbers the papers rest on.
+    Raises ForeignFileError for a file whose content is not that of the one known file, on whose
+    numbers the papers rest.
     """
     path = Path(path)
     try:
@@ -40,7 +40,15 @@ def read_inception(path: str | os.PathLike) -> tuple[dict, str]:
             f"{path} has SHA-256 {digest[:8]}..., the FID network's begins {SHA256}: give {FILE}, "
             "which pytorch-fid publishes, or copy it again"
         )
-    return from_pytorch_fid(read_torch(path)), digest
+    return digest
+
+
+def read_inception(path: str | os.PathLike) -> dict:
+    """Variables of `networks.inception.Inception` from pytorch-fid's weight file.
+
+    Raises ForeignFileError for a file of another network; see `check_inception`.
+    """
+    return from_pytorch_fid(read_torch(path))
 
 
 def from_pytorch_fid(arrays: Arrays) -> dict:

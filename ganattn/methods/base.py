@@ -53,7 +53,7 @@ class Method(abc.ABC):
     optimizers: Mapping[str, optax.GradientTransformation]
     axis_name: str | None = None
 
-    takes: ClassVar[Literal["pictures", "labels"]] = "pictures"
+    takes: ClassVar[Literal["pictures", "labels", "latents"]] = "pictures"
     directions: ClassVar[tuple[str, ...]] = ("a2b", "b2a")
     translates_with: ClassVar[tuple[str, ...]] = ("generator",)  # how names of such networks begin
 
