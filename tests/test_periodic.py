@@ -191,6 +191,21 @@ def test_training_keeps_its_best(tmp_path, monkeypatch):
     assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
 
 
+def test_only_the_first_process_evaluates(tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "create_writer", lambda workdir: None)
+    store, config = Checkpoints(tmp_path / "checkpoints"), evaluated()
+    for process, there in ((0, True), (1, False)):
+        monkeypatch.setattr(hooks.jax, "process_index", lambda process=process: process)
+        workdir = tmp_path / str(process)
+        workdir.mkdir()
+        run = hooks.standard(
+            config, workdir, store, method=None, batches=Batches(8), step=0, measures=[dial({})]
+        )
+        assert any(isinstance(hook, Evaluate) for hook in run._watchers) == there
+        assert (workdir / "evaluation.jsonl").exists() == there
+        run.close()
+
+
 def test_metrics_of_the_command_line_are_measures():
     config, batches = configure(4), Pairs()
     with config.unlocked():

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 
 import pytest
 
@@ -9,7 +10,8 @@ from ganattn import cli
 from ganattn import config as configuration
 from ganattn.evaluation.names import METRICS
 from ganattn.evaluation.options import add_options
-from ganattn.tables import Column, Table, Training, names, read_table, runs, text
+from ganattn.evaluation.results import append_results, read_results
+from ganattn.tables import Column, Row, Table, names, read_table, runs, text
 
 KID = {
     "metric": "mean_kid",
@@ -138,13 +140,29 @@ def test_one_way_systems_are_trained_for_each_direction(tmp_path):
 def test_statistics_over_runs():
     results = [{"metric": "fid", "step": 5, "value": v} for v in (25.0, 21.0, 22.0)]
     found = [runs.Run(None, {"optimizer": {"total_steps": 5}}, [r], 5) for r in results]
-    rows = [{"name": "x", "config": "x", "cells": ["25.42", "26.11"]}]
+    row = Row("x", ["25.42", "26.11"], "x")
     columns = [Column(name=s, metric="fid", statistic=s) for s in ("lowest", "median")]
-    from ganattn.tables import Row
-
-    table = Table("", "", columns, [Row(**row) for row in rows], "")
-    printed = [text._measured(table, table.rows[0], c, {Training("x", ""): found}) for c in columns]
+    table = Table("", "", columns, [row])
+    printed = [text._measured(table, row, c, {row.training(c): found}) for c in columns]
     assert printed == ["21.00 (3 runs)", "22.00 (3 runs)"]
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "same"),
+    [
+        ("data/horse2zebra", "horse2zebra", True),
+        ("cycle_gan/horse2zebra", "horse2zebra", True),
+        ("/x/horse2zebra.npz", "horse2zebra", True),
+        ("data/horse2zebra_small", "horse2zebra", False),
+        ("celeb_a_hq/128", "celeb_a_hq/128", True),
+        ("/data/CelebA-HQ-128", "celeb_a_hq/128", True),
+        ("/data/faces/128", "celeb_a_hq/128", False),
+        ("", "horse2zebra", False),
+    ],
+)
+def test_data_sets_are_told_by_their_names(tmp_path, path, name, same):
+    run = runs.Run(tmp_path, {"data": {"source": "folder", "path": path}}, [], 0)
+    assert run.has(name) == same
 
 
 def test_broken_runs_are_passed_over(tmp_path, caplog):
@@ -155,6 +173,14 @@ def test_broken_runs_are_passed_over(tmp_path, caplog):
     printed = text.compare(read_table("guidance-1"), tmp_path)
     assert "Measured by 1 runs" in printed and "broken/config.json" in caplog.text
     assert caplog.text.count("is no result") == 3
+
+
+def test_results_are_added_behind_half_a_line(tmp_path):
+    append_results(tmp_path, [{"step": 1, "metric": "fid", "value": 2.0, "std": math.nan}])
+    with (tmp_path / "evaluation.jsonl").open("a") as file:
+        file.write('{"step": 2, "met')
+    append_results(tmp_path, [{"step": 3, "metric": "fid", "value": math.inf}])
+    assert [(r["step"], r["value"]) for r in read_results(tmp_path)] == [(1, 2.0), (3, None)]
 
 
 def test_the_command_line(capsys, tmp_path):

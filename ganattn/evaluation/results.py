@@ -42,11 +42,15 @@ def read_results(workdir: Path) -> list[Result]:
 
 
 def append_results(workdir: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Adds lines, each at once; makes the folder."""
+    """Adds lines at the end; makes the folder."""
+    path = workdir / NAME
+    before = path.read_text(encoding="utf-8") if path.is_file() else ""
+    lines = [f"{json.dumps(finite(result), allow_nan=False)}\n" for result in results]
+    if before and not before.endswith("\n"):
+        lines.insert(0, "\n")  # a killed process has left half a line
     workdir.mkdir(parents=True, exist_ok=True)
-    with (workdir / NAME).open("a", encoding="utf-8") as file:
-        for result in results:
-            file.write(f"{json.dumps(finite(result), allow_nan=False)}\n")
+    with path.open("a", encoding="utf-8") as file:
+        file.write("".join(lines))
 
 
 def finite(result: Mapping[str, Any]) -> Result:

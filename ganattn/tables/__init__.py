@@ -21,7 +21,8 @@ class Column:
 
     data: the data set's name. metric, direction, where: what a result must be, where "" and {} ask
     nothing. metric "" is what nobody measures. scale: of measured values. statistic: over
-    runs, mean, median or lowest. evaluate: arguments of `ganattn evaluate` that measure it.
+    runs, mean, median or lowest. train, evaluate: further arguments of those
+    two commands.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Column:
     direction: str = ""
     scale: float = 1.0
     statistic: str = "mean"
+    train: str = ""
     evaluate: str = ""
     where: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
@@ -53,7 +55,7 @@ class Row:
         if not (self.config and column.metric):
             return None
         swap = self.one_way and column.direction == "b2a"
-        return Training(self.config.format(data=column.data), column.data, swap)
+        return Training(self.config.format(data=column.data), column.data, column.train, swap)
 
     def direction(self, column: Column) -> str:
         """Of the results that belong into a cell."""
@@ -62,10 +64,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One thing to train: FILE:VARIANT on a data set, perhaps with its domains exchanged."""
+    """One thing to train: FILE:VARIANT on a data set, perhaps with its domains exchanged.
+
+    options: further arguments of the command, such as where the data are.
+    """
 
     config: str
     data: str
+    options: str = ""
     swap: bool = False
 
     def __str__(self) -> str:

@@ -31,9 +31,17 @@ class Run:
 
     @property
     def data(self) -> str:
-        """The name of its data set: the last part of a folder or TFDS name; "" if procedural."""
+        """The path or TFDS name of its data, or "procedural"."""
         data = self.config.get("data", {})
-        return "" if data.get("source") == "procedural" else Path(data.get("path", "")).stem
+        return "procedural" if data.get("source") == "procedural" else str(data.get("path", ""))
+
+    def has(self, name: str) -> bool:
+        """Whether its data are those of a name: the last or the last two parts of their path.
+
+        "data/celeba_hq_128" and celeb_a_hq/128 are the same.
+        """
+        parts = Path(self.data.removesuffix(".npz")).parts
+        return _plain(name) in (_plain("".join(parts[-1:])), _plain("".join(parts[-2:])))
 
     @property
     def total(self) -> int:
@@ -44,6 +52,10 @@ class Run:
         """Its result of the highest step that the cell can be compared with."""
         found = [result for result in self.results if _compares(result, table, row, column)]
         return max(reversed(found), key=lambda result: result["step"], default=None)
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def _compares(result: Result, table: Table, row: Row, column: Column) -> bool:
@@ -105,6 +117,6 @@ def differences(run: Run, wanted: Fields, data: str) -> list[str]:
             theirs = run.config.get(section, {}).get(field, ours)
             if theirs != ours and name not in FREE:
                 found.append(f"config.{name} is {theirs}, not {ours}")
-    if (data and run.data != data) or run.config.get("data", {}).get("source") == "procedural":
-        found.append(f"its data are {run.data or 'procedural'}, not {data or 'pictures'}")
+    if not run.has(data):
+        found.append(f"its data are {run.data}, not {data}")
     return found

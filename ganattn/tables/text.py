@@ -124,7 +124,7 @@ def _close(runs: Sequence[Run], wanted: Mapping[Training, Fields], matched: Matc
         candidates = [
             (differences(run, config, training.data), training)
             for training, config in wanted.items()
-            if config["method"]["name"] == name and run.data and training.data in ("", run.data)
+            if config["method"]["name"] == name and run.has(training.data)
         ]
         if candidates and run.workdir not in used:
             fields, training = min(candidates, key=lambda each: len(each[0]))
@@ -170,8 +170,10 @@ def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path,
     words = [name, *filter(None, variant.split(",")), *(["swapped"] if training.swap else [])]
     workdir = _free(folder / "_".join(words))
     config = f"configs/{name}.py" + (f":{variant}" if variant else "")
-    swap = " --config.data.swap=True" if training.swap else ""
-    return workdir, [f"ganattn train --config {config} --workdir {_quoted(workdir)}{swap}"]
+    words = [f"ganattn train --config {config} --workdir {_quoted(workdir)}", training.options]
+    if training.swap:
+        words.append("--config.data.swap=True")
+    return workdir, [" ".join(filter(None, words))]
 
 
 def _free(folder: Path) -> Path:
