@@ -14,6 +14,7 @@ from typing import Any
 
 Result = dict[str, Any]
 NAME = "evaluation.jsonl"
+TOLD = ("convention", "features", "estimator", "weights", "label_set")  # ways of measuring
 _log = logging.getLogger(__name__)
 
 
@@ -63,6 +64,6 @@ def key(result: Mapping[str, Any]) -> str:
 
 
 def name(result: Mapping[str, Any]) -> str:
-    """What tells the curves of a run apart: the key, the convention and the features."""
-    told = [str(result[part]) for part in ("convention", "features") if result.get(part)]
+    """What tells the curves of a run apart: the key, and how it was measured."""
+    told = [str(result[part]) for part in TOLD if result.get(part)]
     return key(result) + (f" ({', '.join(told)})" if told else "")

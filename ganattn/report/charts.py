@@ -166,10 +166,11 @@ def _kid(logs: Logs) -> bytes:
         return b""
     from matplotlib.figure import Figure
 
-    figure = Figure((2 * PANEL[0], 1.0 + 0.45 * len(newest)), layout="constrained")
+    figure = Figure((2 * PANEL[0], 1.0 + 0.5 * len(newest)), layout="constrained")
     axis = figure.subplots()
     labels = [
-        f"{key(r)}, step {r['step']:,}" + label.removeprefix(key(r)) for label, r in newest.items()
+        f"{key(r)}, step {r['step']:,}\n{label.removeprefix(key(r)).strip()}"
+        for label, r in newest.items()
     ]
     values = [r["value"] for r in newest.values()]
     deviations = [r.get("std") or 0 for r in newest.values()]
@@ -205,7 +206,8 @@ def _finish(axis: Any, title: str) -> None:
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # where it hides no curve
-    axis.legend(fontsize=8, frameon=False, ncols=3, **below)
+    longest = max(len(text) for text in axis.get_legend_handles_labels()[1])
+    axis.legend(fontsize=8, frameon=False, ncols=1 if longest > 24 else 3, **below)
 
 
 def _png(figure: Any) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ganattn.evaluation.results import name
+from ganattn.evaluation.results import TOLD, Result, name
 from ganattn.report.logs import Logs
 
 _log = logging.getLogger(__name__)
@@ -88,8 +88,8 @@ def _duration(seconds: float) -> str:
 
 def _results(logs: Logs) -> str:
     """The newest of each result, with all that tells what it is comparable to."""
-    newest = {name(result): result for result in logs.results}
-    columns = ("metric", "direction", "value", "std", "step", "convention", "samples", "features")
+    newest = {name(result): _noted(result) for result in logs.results}
+    columns = ("metric", "direction", "value", "std", "step", "samples", *TOLD, "note")
     shown = [c for c in columns if any(r.get(c) is not None for r in newest.values())]
     if not shown:
         return ""
@@ -99,6 +99,12 @@ def _results(logs: Logs) -> str:
         for result in newest.values()
     )
     return f"{_heading('Newest results')}\n<table><tr>{head}</tr>\n{rows}</table>"
+
+
+def _noted(result: Result) -> Result:
+    if result.get("features") and result.get("comparable") is False:
+        return {**result, "note": "not comparable with published numbers"}
+    return result
 
 
 def _cell(value: object) -> str:

@@ -5,11 +5,11 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from ganattn.evaluation.results import TOLD
 from ganattn.tables import Column, Row, Table, Training
 from ganattn.tables.runs import Fields, Run, differences, find_runs, wanted_config
 
 MISSING, ELSEWHERE = "-", ""
-TOLD = ("convention", "features", "estimator", "weights", "samples")  # of a result
 NAMED = 3  # fields that are named of a run that is close to a row
 STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "mean": statistics.mean,
@@ -100,7 +100,9 @@ def _told(table: Table, matched: Matches) -> list[str]:
         for run in matched.get(row.training(column), ())  # type: ignore[arg-type]
     ]
     told = [
-        "; ".join(f"{key} {result[key]}" for key in TOLD if result.get(key) is not None)
+        "; ".join(
+            f"{key} {result[key]}" for key in (*TOLD, "samples") if result.get(key) is not None
+        )
         for result in results
         if result is not None
     ]
