@@ -33,7 +33,7 @@ def shapes(module, *shape):
 def test_generators_have_the_papers_parameters(options, trained, printed):
     made = shapes(SNDCGANGenerator(**options), 128)
     assert size(made["params"]) == trained
-    # The paper counts the power iteration's vectors, which are parameters in PyTorch's code of 2018.
+    # The paper counts the power iteration's vectors: parameters in PyTorch code of 2018.
     if printed:
         assert f"{(trained + size(made['spectral'])) / 1e6:.3f}M" == printed
     plain = shapes(SNDCGANGenerator(**{**options, "spectral": False}), 128)
