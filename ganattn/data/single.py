@@ -92,10 +92,8 @@ def _encoded(train: Pictures, test: Pictures, data: ConfigDict) -> Pipeline:
 
 def _divide(found: Pictures, names: list[str], data: ConfigDict) -> tuple[Pictures, Pictures]:
     out = held_out(names, _percent(data))
-    train, test = (
-        Pictures([found.content[int(i)] for i in np.flatnonzero(part)], found.plain[part])
-        for part in (~out, out)
-    )
+    content = np.array(found.content, object)
+    train, test = (Pictures(content[part].tolist(), found.plain[part]) for part in (~out, out))
     return train, test
 
 
