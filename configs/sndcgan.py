@@ -79,8 +79,10 @@ def _small(config):
 
 def _quickstart(config):
     _small(config)
-    config.method.update(pyramid_start_step=500, ema_decay=0.99)
-    config.optimizer.update(total_steps=2_000)
+    config.method.update(pyramid_start_step=400, ema_decay=0.99)
+    config.optimizer.update(generator_learning_rate=4e-4, discriminator_learning_rate=4e-4)
+    config.optimizer.total_steps = 800
+    config.data.batch_size = 32
     config.train.update(log_every=20, pictures_every=200, checkpoint_every=200)
 
 
