@@ -12,14 +12,16 @@ from ml_collections import ConfigDict
 
 from ganattn import config as configuration
 from ganattn import data, figures, methods
-from ganattn.checkpoints import Step, restore_variables
+from ganattn.checkpoints import Step, restore_trees
 from ganattn.data.batches import Batches
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation.batched import Batched
 from ganattn.evaluation.sources import Named, Source, digest_of
 from ganattn.evaluation.subjects import Made
+from ganattn.sampler import Sampler
+from ganattn.state import with_averages
 
-PICTURES, LABEL_MAPS = 8, 1  # examples that a device makes pictures of at once
+PICTURES, LABEL_MAPS, SAMPLES = 8, 1, 32  # examples that a device makes pictures of at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,12 +55,13 @@ class Run:
         by name, as those of maps and facades may be. samples: see `Run`. Raises CheckpointError
         when there is no such checkpoint, DataError when the data is not there (any more).
         """
-        variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
+        trees, meta = restore_trees(Path(workdir) / "checkpoints", step, ("variables", "ema"))
         config = config or configuration.from_dict(meta["config"])
         if pairs and config.data.layout == "unpaired":
             with config.unlocked():
                 config.data.layout = "paired"
         method = methods.create(config)
+        variables = with_averages(trees["variables"], trees["ema"])
         return cls(method, variables, config, int(meta["step"]), data.create(config), samples)
 
     def subject(self, direction: str) -> "Direction":
@@ -66,8 +69,6 @@ class Run:
         if direction not in self.method.directions:
             known = ", ".join(self.method.directions)
             raise ConfigError(f"the run has no direction {direction!r}: use {known}")
-        if self.method.takes not in MAKERS:
-            raise ConfigError(f"a method that takes {self.method.takes} cannot be evaluated yet")
         return Direction(self, direction)
 
 
@@ -140,7 +141,10 @@ class Direction:
 
     def read(self, domain: str, index: int) -> np.ndarray:
         """(h, w, 3) uint8: one test picture."""
-        return figures.to_uint8(self.run.batches.tests.read(domain, index)[domain])
+        example = self.run.batches.tests.read(domain, index)
+        if domain not in example:
+            raise DataError(f"{self._names(domain)[index]} has no true picture: add the pictures")
+        return figures.to_uint8(example[domain])
 
     @property
     def _from(self) -> str:
@@ -193,6 +197,21 @@ def _translate(subject: Direction) -> Iterator[Made]:
         yield Made(start, images, attention, examples)
 
 
-# How pictures are made, by what a method takes. A sampler belongs here as "latents": a function of
-# a Direction that yields `Made` with its subject.count samples, floats in [-1, 1], in groups.
-MAKERS = {"pictures": _translate, "labels": _translate}
+def _sample(subject: Direction) -> Iterator[Made]:
+    """Samples of one seed, by the generator's moving average where the run kept one."""
+    run, vectors = subject.run, Sampler(subject.run.method, {}).draw(subject.count)
+
+    def function(variables: Any, latents: Any) -> tuple[Any, Any]:
+        made = run.method.translate(variables, latents)
+        return made.images, made.attention
+
+    prefixes = run.method.translates_with
+    variables = {name: v for name, v in run.variables.items() if name.startswith(prefixes)}
+    generate = Batched(function, variables, SAMPLES * len(jax.local_devices()))
+    for start in range(0, subject.count, generate.batch_size):
+        images, attention = generate(vectors[start : start + generate.batch_size])
+        yield Made(start, images, attention)
+
+
+# How pictures are made, by what a method takes.
+MAKERS = {"pictures": _translate, "labels": _translate, "latents": _sample}
