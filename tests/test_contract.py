@@ -203,7 +203,8 @@ def test_translation_has_its_shape_and_range_at_any_batch(name):
         source = method.source(run(name).batches[0], direction)
         source = jax.tree.map(lambda x: jnp.asarray(x[:3]), source)
         out = translate(state.variables, source, direction=direction)
-        assert {x.shape[:3] for x in jax.tree.leaves(source)} == {out.images.shape[:3]}
+        if method.takes != "latents":
+            assert {x.shape[:3] for x in jax.tree.leaves(source)} == {out.images.shape[:3]}
         assert out.images.shape[-1] == 3
         assert np.abs(out.images).max() <= 1
         examples = [jax.tree.map(lambda x, i=i: x[i : i + 1], source) for i in range(3)]

@@ -12,14 +12,16 @@ from ml_collections import ConfigDict
 
 from ganattn import config as configuration
 from ganattn import data, figures, methods
-from ganattn.checkpoints import Step, restore_variables
+from ganattn.checkpoints import Step, restore_trees
 from ganattn.data.batches import Batches
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation.batched import Batched
 from ganattn.evaluation.sources import Named, Source, digest_of
 from ganattn.evaluation.subjects import Made
+from ganattn.sampler import Sampler
+from ganattn.state import with_averages
 
-PICTURES, LABEL_MAPS = 8, 1  # examples that a device makes pictures of at once
+PICTURES, LABEL_MAPS, LATENTS = 8, 1, 32  # examples that a device makes pictures of at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +51,18 @@ class Run:
     ) -> Self:
         """The newest whole checkpoint of a run, or that of `step`, and the run's data.
 
-        config: the run's with other data, or None. pairs: pictures of unpaired training are pairs
-        by name, as those of maps and facades may be. samples: see `Run`. Raises CheckpointError
-        when there is no such checkpoint, DataError when the data is not there (any more).
+        Moving averages stand for the variables where a run keeps them. config: the run's with other
+        data, or None. pairs: pictures of unpaired training are pairs by name, as those of maps and
+        facades may be. samples: see `Run`. Raises CheckpointError when there is no such checkpoint,
+        DataError when the data is not there (any more).
         """
-        variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
+        trees, meta = restore_trees(Path(workdir) / "checkpoints", step, ("variables", "ema"))
         config = config or configuration.from_dict(meta["config"])
         if pairs and config.data.layout == "unpaired":
             with config.unlocked():
                 config.data.layout = "paired"
         method = methods.create(config)
+        variables = with_averages(trees["variables"], trees["ema"])
         return cls(method, variables, config, int(meta["step"]), data.create(config), samples)
 
     def subject(self, direction: str) -> "Direction":
@@ -193,6 +197,21 @@ def _translate(subject: Direction) -> Iterator[Made]:
         yield Made(start, images, attention, examples)
 
 
-# How pictures are made, by what a method takes. A sampler belongs here as "latents": a function of
-# a Direction that yields `Made` with its subject.count samples, floats in [-1, 1], in groups.
-MAKERS = {"pictures": _translate, "labels": _translate}
+def _sample(subject: Direction) -> Iterator[Made]:
+    """The first samples of seed 0."""
+    run = subject.run
+
+    def function(variables: Any, latents: Any) -> Any:
+        return run.method.translate(variables, latents, direction=subject.direction).images
+
+    prefixes = run.method.translates_with
+    variables = {name: v for name, v in run.variables.items() if name.startswith(prefixes)}
+    generate = Batched(function, variables, LATENTS * len(jax.local_devices()))
+    latents = Sampler(run.method, variables).draw(subject.count)
+    for start in range(0, subject.count, generate.batch_size):
+        yield Made(start, generate(latents[start : start + generate.batch_size]))
+
+
+# How pictures are made, by what a method takes: functions of a Direction that yield `Made` with
+# floats in about [-1, 1].
+MAKERS = {"pictures": _translate, "labels": _translate, "latents": _sample}
