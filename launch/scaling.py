@@ -140,7 +140,7 @@ class Costs:
 
     def largest_batch(self, machine: Machine) -> int:
         """Pictures a chip for which there is memory."""
-        room = USABLE * machine.memory * 1e9 - self.state - self.working.fixed
+        room = USABLE * machine.memory * 1e9 - self.state - self.gradients - self.working.fixed
         return max(0, math.floor(room / self.working.slope))
 
     def network_limit(self, machine: Machine) -> int | None:
@@ -168,6 +168,8 @@ def _first(holds: Callable[[int], bool]) -> int | None:
 
 def analyse(config: ConfigDict, name: str) -> Costs:
     """Traces the config's step for a few batches."""
+    if not config.method.get("perceptual_weights", "none"):
+        config.method.perceptual_weights = "of no file"  # SPADE asks for a name
     method = _from_shapes(methods.create(config))
     seed = np.asarray(jax.random.key_data(jax.random.key(0)))
     state = jax.eval_shape(method.create_state, seed)
@@ -251,9 +253,9 @@ def collective_bytes(jaxpr: Any) -> dict[str, float]:
     """Bytes that one device puts into collectives: "reduced" and "gathered"."""
     found = {"reduced": 0.0, "gathered": 0.0}
     for name, inputs, _ in _operations(jaxpr, {}):
-        kind = {"psum": "reduced", "all_g": "gathered"}.get(name[: 4 if name[0] == "p" else 5])
-        if kind:
-            found[kind] += sum(size for _, size in inputs)
+        for kind, start in (("reduced", "psum"), ("gathered", "all_gather")):
+            if name.startswith(start):
+                found[kind] += sum(size for _, size in inputs)
     return found
 
 
