@@ -192,7 +192,7 @@ def test_what_a_preemption_left_in_the_queue_is_cleared_away(cloud):
 
 def test_a_run_that_saved_itself_goes_on(cloud):
     plan = "0 - preempted: step 5 of 9 is saved\n0 - finished\n"
-    done = tpu_pod(cloud, "--type", "v4-8", plan=plan)
+    done = tpu_pod(cloud, "--type", "v4-8", "--max-restarts", "0", plan=plan)
     assert done.returncode == 0, done.stderr
     assert len(trainings(cloud, "0")) == 2 and len(calls(cloud, "create")) == 1
 
