@@ -1,5 +1,9 @@
 """Pictures for people: pixel values, scaling of heat maps, and the layout of grids."""
 
+import base64
+import io
+import re
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -195,3 +199,26 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path):
     with pytest.raises(OSError, match=r"x\.png"):
         figures.save_grid(tmp_path / "x.png", columns())
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+class Result(figures.Drawn):
+    def __init__(self, count):
+        self._count = count
+
+    def columns(self):
+        return {name: columns()[name][:1].repeat(self._count, 0) for name in columns()} | {
+            '<b> & "x"': np.zeros((self._count, 50, 60, 3), np.uint8)
+        }
+
+
+@pytest.mark.parametrize("count", [1, figures.SHOWN, figures.SHOWN + 5])
+def test_a_notebook_shows_the_first_rows_and_says_how_many_there_are(count):
+    result = Result(count)
+    html = result._repr_html_()
+    encoded = re.search(r'src="data:image/png;base64,([^"]+)"', html)[1]
+    assert base64.b64decode(encoded) == result._repr_png_()
+    shown = np.asarray(Image.open(io.BytesIO(result._repr_png_())))
+    np.testing.assert_array_equal(shown, np.asarray(Result(min(count, figures.SHOWN)).figure()))
+    assert result.figure().height - shown.shape[0] == max(0, count - figures.SHOWN) * 154
+    assert ("of 17 pictures" in html) == (count > figures.SHOWN)
+    assert 'alt="source, attention, translation, &lt;b&gt; &amp; &quot;x&quot;"' in html
