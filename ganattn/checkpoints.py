@@ -161,6 +161,17 @@ def restore_variables(
     changed. Returns (network -> collection -> tree of numpy arrays, meta with "step" and "config").
     Raises CheckpointError when there is no such checkpoint or none is whole.
     """
+    trees, meta = restore_trees(directory, step, ("variables",))
+    return trees["variables"], meta
+
+
+def restore_trees(
+    directory: str | os.PathLike, step: int | None, parts: Sequence[str]
+) -> tuple[dict[str, Any], Meta]:
+    """As `restore_variables`, for any parts of a TrainState: ({part: tree}, meta).
+
+    A part without arrays is {}.
+    """
     directory = Path(directory).absolute()
     steps = _steps(directory)
     if step is not None and step not in steps:
@@ -171,7 +182,7 @@ def restore_variables(
         tree: dict = {}
         for leaf in meta["leaves"]:
             *parents, name = leaf["path"]
-            if parents and parents[0] == "variables":
+            if parents and parents[0] in parts:
                 node = tree
                 for parent in parents:
                     node = node.setdefault(parent, {})
@@ -179,7 +190,7 @@ def restore_variables(
         return tree
 
     tree, meta, _ = _newest_whole(directory, steps if step is None else [step], targets)
-    return tree["variables"], meta
+    return {**{part: {} for part in parts}, **tree}, meta
 
 
 def _steps(directory: Path) -> list[int]:

@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | import | export`.
+"""The command line: `ganattn train | translate | sample | import | export`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
 """
@@ -75,6 +75,20 @@ def _parser() -> argparse.ArgumentParser:
     translate.add_argument("--seed", type=int, help="of label maps: draws a style for each")
     translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
 
+    sample = add("sample", _sample, "Makes pictures from noise, or paths between them.")
+    sample.add_argument("--num", type=int, default=16, help="of pictures, or of paths")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--output", type=Path, help="folder for the pictures")
+    sample.add_argument("--grid", type=Path, help="file for all of them side by side")
+    sample.add_argument("--heatmaps", action="store_true", help="also write OUTPUT/heatmaps/FUSE")
+    sample.add_argument(
+        "--attention-grid", type=Path, help="file for pictures beside each fuse's attention"
+    )
+    sample.add_argument("--interpolate", type=int, metavar="STEPS", help="pictures a path")
+    sample.add_argument("--truncation", type=float, help="largest number in the noise")
+    sample.add_argument("--live", action="store_true", help="not the generator's moving average")
+    sample.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
+
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
     imported.add_argument("system", help="whose, such as ugatit or cyclegan")
     imported.add_argument(
@@ -102,12 +116,15 @@ def _train(options: argparse.Namespace, overrides: list[str]) -> None:
 def _translate(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.data.pictures import find_pictures
     from ganattn.figures import save_picture
+    from ganattn.sampler import Sampler
     from ganattn.synthesis import Synthesizer, from_workdir
 
     single = options.input.is_file()
     names = [Path(options.input.name)] if single else find_pictures(options.input)
     root = options.input.parent if single else options.input
     model = from_workdir(options.workdir, options.step)
+    if isinstance(model, Sampler):
+        raise ConfigError(f"{options.workdir} takes no pictures: use ganattn sample")
     if not isinstance(model, Synthesizer) and (options.instances or options.style):
         raise ConfigError("--instances and --style are for runs that take label maps")
     for start in range(0, len(names), 8):
@@ -123,6 +140,36 @@ def _translate(options: argparse.Namespace, _: list[str]) -> None:
             if options.heatmaps and made.heatmaps is not None:
                 save_picture(options.output / "heatmaps" / name, made.heatmaps[i])
     print(f"{len(names)} pictures in {options.output}")
+
+
+def _sample(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.figures import save_grid, save_picture
+    from ganattn.sampler import Sampler
+
+    files = options.output, options.grid, options.attention_grid
+    if not any(files):
+        raise ConfigError("nothing to write: give --output, --grid or --attention-grid")
+    if options.heatmaps and not options.output:
+        raise ConfigError("--heatmaps are written into a folder: give --output")
+    model = Sampler.from_workdir(options.workdir, options.step, average=not options.live)
+    if options.interpolate is None:
+        made = model(options.num, options.seed, options.truncation)
+    else:
+        made = model.interpolate(options.num, options.interpolate, options.seed, options.truncation)
+    if not made.attentions and (options.heatmaps or options.attention_grid):
+        raise ConfigError(f"the generator of {options.workdir} has no attention to draw")
+    if options.output:
+        digits = max(4, len(str(len(made.images) - 1)))
+        heatmaps = made.heatmaps if options.heatmaps else {}
+        for i, image in enumerate(made.images):
+            save_picture(options.output / f"{i:0{digits}d}.png", image)
+            for name, maps in heatmaps.items():
+                save_picture(options.output / "heatmaps" / name / f"{i:0{digits}d}.png", maps[i])
+    if options.grid:
+        save_picture(options.grid, made.mosaic())
+    if options.attention_grid:
+        save_grid(options.attention_grid, made.columns())
+    print(f"{len(made.images)} pictures in {', '.join(str(file) for file in files if file)}")
 
 
 def _namesakes(instances: Path | None, labels: Sequence[Path]) -> list[Path] | None:
@@ -157,7 +204,8 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
 
     translator = Translator.from_workdir(options.workdir)
     if translator.method.takes != "pictures":
-        raise ConfigError(f"{options.workdir} takes label maps: export writes picture translators")
+        takes = {"labels": "label maps", "latents": "noise"}[translator.method.takes]
+        raise ConfigError(f"{options.workdir} takes {takes}: export writes picture translators")
     method, size = translator.method, cast(int, translator.size)
     if options.direction not in method.directions:
         raise ConfigError(

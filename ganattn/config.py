@@ -26,7 +26,9 @@ def base() -> Config:
 
     data = config.data = Config()
     data.source = "folder"  # folder | tfds | arrays | procedural
-    data.layout = "unpaired"  # unpaired | paired (by name) | aligned (side by side) | semantic
+    data.layout = (
+        "unpaired"  # unpaired | paired (by name) | aligned (side by side) | semantic | single
+    )
     data.folders = ("A", "B")  # endings of the two domains' folders: trainA trainB
     data.swap = False  # exchange the domains
     data.palette = ""  # colours of label ids in domain a: facades | spectrum; "" reads pictures

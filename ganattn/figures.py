@@ -89,6 +89,23 @@ def grid(columns: Mapping[str, Any]) -> Image.Image:
     return canvas
 
 
+def mosaic(images: Any, per_row: int | None = None) -> Image.Image:
+    """Draws pictures side by side, without gaps, row by row.
+
+    images: (n, h, w, 3), uint8 or in [-1, 1]. per_row: as many as make it about square if None.
+    Raises ValueError when there is no picture.
+    """
+    images = _enlarged(_pixels(images), SMALLEST_CELL // 2)
+    if not len(images):
+        raise ValueError("there is no picture to draw")
+    count, height, width, _ = images.shape
+    per_row = per_row or math.ceil(math.sqrt(count))
+    canvas = Image.new("RGB", (per_row * width, -(-count // per_row) * height), WHITE)
+    for i, picture in enumerate(images):
+        canvas.paste(Image.fromarray(picture), (i % per_row * width, i // per_row * height))
+    return canvas
+
+
 class Drawn:
     """A result that notebooks show as a grid; it has `columns()`, as `grid` takes them."""
 
@@ -162,6 +179,6 @@ def _painted(array: np.ndarray) -> np.ndarray:
     return palette("spectrum")[np.clip(array[..., 0], 0, IDS - 1)] if is_ids else array
 
 
-def _enlarged(pictures: np.ndarray) -> np.ndarray:
-    factor = math.ceil(SMALLEST_CELL / min(pictures.shape[1:3]))
+def _enlarged(pictures: np.ndarray, smallest: int = SMALLEST_CELL) -> np.ndarray:
+    factor = math.ceil(smallest / min(pictures.shape[1:3]))
     return pictures.repeat(factor, 1).repeat(factor, 2)

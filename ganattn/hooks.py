@@ -26,7 +26,7 @@ from ganattn import figures
 from ganattn.checkpoints import Checkpoints
 from ganattn.errors import DivergenceError
 from ganattn.scores import Scores
-from ganattn.state import TrainState
+from ganattn.state import TrainState, with_averages
 from ganattn.workdir import JsonLines
 
 _log = logging.getLogger(__name__)
@@ -310,7 +310,8 @@ class Pictures:
         """Draws when the step is due, on the first device of this process."""
         if not _due(step, self._every):
             return
-        variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), state.variables)
+        variables = with_averages(state.variables, state.ema)
+        variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), variables)
         grids = jax.device_get(self._make(variables, self._batch))
         for name, columns in self._columns.items():
             path = self._directory / f"{name}_{step:07d}.png"
