@@ -109,6 +109,11 @@ def mosaic(images: Any, per_row: int | None = None) -> Image.Image:
 class Drawn:
     """A result that notebooks show as a grid; it has `columns()`, as `grid` takes them."""
 
+    @property
+    def pictures_per_row(self) -> int:
+        """How many results a row of `figure` shows."""
+        return 1
+
     def figure(self, rows: int | None = None) -> Image.Image:
         """A grid with a row a picture, or with the first `rows` of them."""
         columns = self.columns()  # type: ignore[attr-defined]
@@ -124,7 +129,8 @@ class Drawn:
         count = len(next(iter(columns.values())))
         encoded = base64.b64encode(self._repr_png_()).decode()
         titles = html.escape(", ".join(columns))
-        note = f"<br>the first {SHOWN} of {count} pictures" if count > SHOWN else ""
+        shown = SHOWN * self.pictures_per_row
+        note = f"<br>the first {shown} of {count} pictures" if count > shown else ""
         style = "max-width: 100%; height: auto"
         return f'<img alt="{titles}" style="{style}" src="data:image/png;base64,{encoded}">{note}'
 

@@ -1,6 +1,7 @@
 """Every notebook runs from top to bottom on a small run, without TensorFlow, and shows pictures."""
 
 import base64
+import contextlib
 import dataclasses
 import functools
 import io
@@ -15,18 +16,24 @@ import nbclient
 import nbformat
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageSequence
 from reference import QUICK
 
-from ganattn import hooks
+from ganattn import hooks, methods
+from ganattn.checkpoints import Checkpoints
 from ganattn.config import find, load
 from ganattn.data import procedural
 from ganattn.methods.ugatit import UGATIT
+from ganattn.state import TrainState
 from ganattn.train import train
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "launch" / "notebooks").glob("*.ipynb"))
-SHOWN = {"explore_training": 7, "translate": 6}  # pictures that a notebook shows, at least
+SHOWN = {
+    "explore_training": 7,
+    "sample_faces": 6,
+    "translate": 6,
+}  # pictures that a notebook shows, at least
 FOREIGN = ("tensorflow", "tensorflow_datasets", "tensorboard", "torch")
 PROBE = f"import importlib.util, sys; print([n for n in {FOREIGN} if n in sys.modules])"
 
@@ -66,6 +73,23 @@ def workdir(tmp_path_factory):
         patch.setattr(hooks, "create_writer", lambda workdir: None)
         patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICK))
         train(config, path, method=Still.from_config(config))
+    return path
+
+
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory):
+    """A checkpoint of a generator from noise, with SPAP; filled, as drawing it compiles longer."""
+    path = tmp_path_factory.mktemp("runs") / "samples"
+    config = load(find("sndcgan"), "tiny")
+    method = methods.create(config)
+    shapes = jax.eval_shape(lambda key: method.initialize("generator", key), jax.random.key(0))
+    random = np.random.default_rng(0)
+    variables = jax.tree.map(lambda x: random.normal(0, 0.5, x.shape).astype(x.dtype), shapes)
+    variables["batch_stats"] = jax.tree.map(np.ones_like, variables["batch_stats"])
+    variables = jax.device_put({"generator": variables})
+    state = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), variables, {})
+    with contextlib.closing(Checkpoints(path / "checkpoints")) as store:
+        store.save(0, state, config)
     return path
 
 
@@ -138,6 +162,14 @@ def test_explore_training(execute, workdir, tmp_path):
     other = shutil.copytree(workdir, tmp_path / "other", ignore=lambda *_: ["checkpoints"])
     text = check(execute("explore_training", run=workdir, others=other), "explore_training")
     assert "ugatit, step 4 of 4" in text
+
+
+def test_sample_faces(execute, sampled):
+    book = execute("sample_faces", run=sampled)
+    assert "latent vectors of 4 uniform numbers" in check(book, "sample_faces")
+    (animation,) = [o.data["image/gif"] for o in outputs(book) if "image/gif" in o.get("data", {})]
+    frames = list(ImageSequence.Iterator(Image.open(io.BytesIO(base64.b64decode(animation)))))
+    assert len(frames) == 30 and frames[0].size == (192, 192)
 
 
 def test_every_notebook_is_tested():
