@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from ganattn import figures
+from ganattn.sampler import Sampled
 
 
 @pytest.mark.parametrize(
@@ -222,3 +223,22 @@ def test_a_notebook_shows_the_first_rows_and_says_how_many_there_are(count):
     assert result.figure().height - shown.shape[0] == max(0, count - figures.SHOWN) * 154
     assert ("of 17 pictures" in html) == (count > figures.SHOWN)
     assert 'alt="source, attention, translation, &lt;b&gt; &amp; &quot;x&quot;"' in html
+
+
+@pytest.mark.parametrize(("maps", "per_row"), [(True, None), (True, 6), (False, None), (False, 6)])
+def test_samples_stand_beside_their_maps_or_side_by_side(maps, per_row):
+    images = np.random.default_rng(0).integers(0, 256, (100, 64, 64, 3), np.uint8)
+    heatmap = np.tile(np.eye(8, dtype=np.float32)[None, ..., None], (100, 1, 1, 1))
+    attentions = {"c3d5": heatmap, "c1": heatmap.copy()} if maps else {}
+    made = Sampled(images, np.zeros((100, 2), np.float32), attentions, per_row)
+    if maps and per_row is None:
+        columns = {"sample": images[:12], **{n: made.heatmaps[n][:12] for n in attentions}}
+        expected, note = figures.grid(columns), "the first 12 of 100"
+    else:
+        wide = per_row or 10
+        expected = figures.mosaic(images[: 12 * wide], wide)
+        note = "the first 72 of 100" if per_row else ""
+    shown = Image.open(io.BytesIO(made._repr_png_()))
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(expected))
+    html = made._repr_html_()
+    assert note in html and ("of 100" in html) == bool(note)

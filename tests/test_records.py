@@ -22,6 +22,7 @@ def test_curves_survive_cut_lines_and_names_that_come_later(tmp_path):
     lines = [
         '{"step": 1, "g/total": 2, "deep": {"rho": {"mean": 0.5}}}',
         '["no object"]',
+        '{"g/total": 9}',
         '{"step": 3, "g/total": 4.5, "d/total": -1, "note": "text", "flag": true}',
         '{"step": 5, "g/tot',
     ]
@@ -40,10 +41,10 @@ def test_a_record_finds_config_numbers_and_grids(record):
     assert (record.metrics, record.scores, record.rho, record.grids) == ({}, {}, {}, {})
     assert record.speed.values.size == 0
     (record.workdir / "pictures").mkdir()
-    for name in ("a2b_0000020", "a2b_10000000", "a2b_0000003", "b2a_0000020", "mine", ".a2b_1"):
+    for name in ("a2b_0000020", "a2b_10000000", "a2b_9999999", "b2a_0000020", "mine", ".a2b_1"):
         (record.workdir / "pictures" / f"{name}.png").touch()
     assert {name: list(files) for name, files in record.grids.items()} == {
-        "a2b": [3, 20, 10_000_000],
+        "a2b": [20, 9_999_999, 10_000_000],
         "b2a": [20],
     }
     assert record.grids["b2a"][20].name == "b2a_0000020.png"
