@@ -1,6 +1,7 @@
 """Noise in, pictures and attention out: for notebooks and the command line."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from functools import cached_property
@@ -45,11 +46,22 @@ class Sampled(figures.Drawn):
         """For `figures.grid`: the picture, and what each fuse stresses in it."""
         return {"sample": self.images, **self.heatmaps}
 
-    def figure(self) -> Image.Image:
-        """A row a picture with its maps; without maps, or of paths, the pictures side by side."""
+    @property
+    def pictures_per_row(self) -> int:
+        """How many samples a row of `figure` shows: one beside its maps, or several alone."""
         if self.attentions and self.per_row is None:
-            return super().figure()
-        return self.mosaic()
+            return 1
+        return self.per_row or math.ceil(math.sqrt(len(self.images)))
+
+    def figure(self, rows: int | None = None) -> Image.Image:
+        """A row a picture with its maps; without maps, or of paths, the pictures side by side.
+
+        rows: only the first ones.
+        """
+        if self.attentions and self.per_row is None:
+            return super().figure(rows)
+        count = None if rows is None else rows * self.pictures_per_row
+        return figures.mosaic(self.images[:count], self.pictures_per_row)
 
     def mosaic(self) -> Image.Image:
         """The pictures alone, side by side."""
