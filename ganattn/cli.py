@@ -1,6 +1,7 @@
 """The command line: `ganattn train | translate | import | export`.
 
-Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
+Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what),
+3 a training process died (a line says which).
 """
 
 import argparse
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("ganattn").setLevel(logging.INFO)
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     if rest and options.command is not _train:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     _prepare_environment()
@@ -60,6 +62,26 @@ def _parser() -> argparse.ArgumentParser:
         "--config", help="FILE[:VARIANT], and --config.FIELD=VALUE; the run's own when it resumes"
     )
     train.add_argument("--dry-run", action="store_true", help="print the resolved run and stop")
+    several = train.add_argument_group(
+        "several processes",
+        "On TPU pods and in Slurm they find each other; elsewhere give the first three.",
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    several.add_argument("--num-processes", type=int, metavar="N", help="1 trains alone, anywhere")
+    several.add_argument("--process-id", type=int, metavar="I", help="of this one, from 0")
+    several.add_argument(
+        "--local-processes", type=int, default=1, metavar="N", help="start N on this machine"
+    )
+    several.add_argument(
+        "--max-restarts", type=int, default=0, metavar="R", help="resume so often when one dies"
+    )
+    several.add_argument(
+        "--worker-timeout",
+        type=int,
+        default=60,
+        metavar="S",
+        help="seconds after which a silent process counts as dead and ends the others",
+    )
 
     translate = add(
         "translate", _translate, "Translates a picture or label map, or a folder of them."
@@ -89,14 +111,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _train(options: argparse.Namespace, overrides: list[str]) -> None:
+def _train(options: argparse.Namespace, overrides: list[str]) -> int | None:
     config = _resolve(options.config, overrides, options.workdir)
-    from ganattn.train import describe, train
-
     if options.dry_run:
+        from ganattn.train import describe
+
         print(describe(config))
-        return
-    print(train(config, options.workdir).message)
+        return None
+    from ganattn import launcher
+
+    return launcher.run(options, config)
 
 
 def _translate(options: argparse.Namespace, _: list[str]) -> None:

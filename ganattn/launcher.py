@@ -1,0 +1,112 @@
+"""How `ganattn train` begins: alone, under a supervisor, or as one process of several."""
+
+import argparse
+import logging
+import os
+import socket
+import sys
+import time
+import traceback
+from functools import partial
+from typing import NoReturn
+
+import jax
+from ml_collections import ConfigDict
+
+from ganattn import processes, supervisor
+from ganattn.errors import ConfigError, UserError
+
+
+def run(options: argparse.Namespace, config: ConfigDict) -> int:
+    """Trains, here or in processes of their own; returns the exit code.
+
+    options: of `ganattn train`. Raises ConfigError for flags that contradict each other.
+    """
+    check(options)
+    if processes.LINK in os.environ:
+        _train_supervised(options, config)
+    several = options.coordinator is not None or options.local_processes > 1
+    clustered = options.num_processes is None and processes.in_cluster()
+    if several or clustered or options.max_restarts:
+        again = partial(commands, options)
+        return supervisor.supervise(again, options.max_restarts, options.worker_timeout)
+    from ganattn.train import train
+
+    print(train(config, options.workdir).message)
+    return 0
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises ConfigError for flags out of range, or of which only some are given."""
+    for name, least in (("local_processes", 1), ("max_restarts", 0), ("worker_timeout", 1)):
+        if getattr(options, name) < least:
+            flag = f"--{name.replace('_', '-')}"
+            raise ConfigError(f"{flag} is {getattr(options, name)}: set it to {least} or more")
+    given = [options.coordinator, options.num_processes, options.process_id]
+    alone = given == [None, 1, None]
+    if not alone and None in given and given != [None] * 3:
+        raise ConfigError("--coordinator, --num-processes and --process-id go together: give all")
+    if options.coordinator is None:
+        return
+    host, _, port = options.coordinator.rpartition(":")
+    if not host or not port.isdecimal():
+        raise ConfigError(f"--coordinator is {options.coordinator}: write HOST:PORT")
+    if not 0 <= options.process_id < options.num_processes:
+        raise ConfigError(
+            f"--process-id is {options.process_id} of {options.num_processes} processes: "
+            "they count from 0"
+        )
+    if options.local_processes > 1 and options.num_processes != options.local_processes:
+        raise ConfigError("--local-processes starts all on one machine: leave out --coordinator")
+
+
+def commands(options: argparse.Namespace) -> list[list[str]]:
+    """The command of each training process on this machine."""
+    command = [sys.executable, "-m", "ganattn.cli", *options.arguments]
+    count = options.local_processes
+    if count == 1 or options.coordinator is not None:
+        return [command]
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        port = door.getsockname()[1]
+    shared = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(count)]
+    return [[*command, *shared, "--process-id", str(i)] for i in range(count)]
+
+
+def _train_supervised(options: argparse.Namespace, config: ConfigDict) -> NoReturn:
+    """Trains in this process and leaves it, without the runtime's wait for others that failed."""
+    link = processes.Link.from_environment()
+    assert link is not None
+    try:
+        if options.coordinator is not None or processes.in_cluster():
+            processes.join(
+                options.coordinator,
+                options.num_processes,
+                options.process_id,
+                options.worker_timeout,
+            )
+        from ganattn.train import train
+
+        if jax.process_index() > 0:
+            logging.getLogger("ganattn").setLevel(logging.WARNING)
+        result = train(config, options.workdir)
+        if jax.process_index() == 0:
+            print(result.message)
+        if jax.distributed.is_initialized():
+            jax.distributed.shutdown()
+        code = 0
+    except (UserError, OSError) as error:
+        link.tell({"error": str(error)})
+        code = supervisor.MENDABLE
+    except BaseException as error:
+        code = processes.LOST if _is_echo(error) else 1
+        if code == processes.LOST:  # the supervisor ends this process first if another is to blame
+            time.sleep(2 * supervisor.SETTLE)
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _is_echo(error: BaseException) -> bool:
+    """Whether this is how the death of another process looks from here."""
+    return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)
