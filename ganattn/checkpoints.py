@@ -6,12 +6,12 @@ over all of that. Orbax keeps none of array data: a flipped bit would be restore
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,28 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
+from etils import epath
 from jax.sharding import Mesh
 
-from ganattn import parallel
+from ganattn import parallel, processes
 from ganattn.errors import CheckpointError
 from ganattn.state import TrainState, Tree
+from ganattn.storage import is_remote, locate, remove_tree
 
 _log = logging.getLogger(__name__)
 _LEAST_SHARED = 1 << 20  # bytes of a replicated array's part that is worth a device of its own
+_COMMITTED = "commit_success.txt"  # Orbax writes it last
 _MOST_NAMED = 5  # leaves named in one message
+_STORAGE = (  # how messages of what writes arrays name trouble with the disk
+    "No space left",
+    "Disk quota exceeded",
+    "RESOURCE_EXHAUSTED",
+    "Permission denied",
+    "PERMISSION_DENIED",
+    "Read-only file system",
+    "File too large",
+    "Input/output error",
+)
 Meta = dict[str, Any]
 
 
@@ -41,7 +53,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 3):
-        self.directory = Path(directory).absolute()
+        self.directory = locate(directory)
         self.keep = keep
         self.messages: list[str] = []
         self._manager: ocp.CheckpointManager | None = None
@@ -70,13 +82,38 @@ class Checkpoints:
         meta = json.loads(json.dumps(meta))
         meta["sha256"] = _checksum_of_json(meta)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(raw), meta=ocp.args.JsonSave(meta))
-        self._manager.save(step, args=items, force=True)
+        with self._written():
+            self._manager.save(step, args=items, force=True)
 
     def wait(self) -> None:
-        """Returns when what was saved is whole on disk and what it replaced is gone."""
+        """Returns when what was saved is whole on disk and what it replaced is gone.
+
+        Raises CheckpointError when it could not be written.
+        """
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._written():
+                self._manager.wait_until_finished()
         self._empty_trash()
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """A full disk and the like as one line; what is whole on disk stays so."""
+        try:
+            yield
+        except Exception as error:  # the library underneath has no class for it
+            text = str(error)
+            reason = next((phrase for phrase in _STORAGE if phrase.lower() in text.lower()), "")
+            if isinstance(error, OSError):
+                reason = error.strerror or text
+            if not reason:
+                raise
+            self._manager = None
+            newest = self.latest()
+            kept = "there is none yet" if newest is None else f"the newest whole one is {newest}"
+            raise CheckpointError(
+                f"a checkpoint could not be written to {self.directory} ({reason}); {kept}: make "
+                "room or get the right to write there, and start the same command again"
+            ) from error
 
     def close(self) -> None:
         """Waits, then ends the background threads."""
@@ -139,17 +176,16 @@ class Checkpoints:
         trash = self.directory / "trash"
         if jax.process_index() == 0 and trash.is_dir():
             for entry in trash.iterdir():
-                shutil.rmtree(entry, ignore_errors=True)
+                remove_tree(entry)
 
     def _set_aside(self, steps: Sequence[int]) -> None:
         if jax.process_index() == 0:
             for step in steps:
                 target = self.directory / "damaged" / str(step)
-                shutil.rmtree(target, ignore_errors=True)
+                remove_tree(target)
                 target.parent.mkdir(exist_ok=True)
                 (self.directory / str(step)).rename(target)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("damaged checkpoints set aside")
+        processes.wait_for_all("damaged checkpoints are set aside")
 
 
 def restore_variables(
@@ -161,7 +197,7 @@ def restore_variables(
     changed. Returns (network -> collection -> tree of numpy arrays, meta with "step" and "config").
     Raises CheckpointError when there is no such checkpoint or none is whole.
     """
-    directory = Path(directory).absolute()
+    directory = locate(directory)
     steps = _steps(directory)
     if step is not None and step not in steps:
         found = ", ".join(map(str, steps)) or "none"
@@ -185,7 +221,10 @@ def restore_variables(
 def _steps(directory: Path) -> list[int]:
     if not directory.is_dir():
         return []
-    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdecimal())
+    found = (entry for entry in directory.iterdir() if entry.name.isdecimal())
+    if is_remote(directory):  # nothing is renamed in a bucket: Orbax marks what is complete
+        found = (entry for entry in found if (entry / _COMMITTED).exists())
+    return sorted(int(entry.name) for entry in found)
 
 
 def _newest_whole(
@@ -219,9 +258,7 @@ def _newest_whole(
 
 
 def _on_all_processes(whole: bool) -> bool:
-    if jax.process_count() == 1:
-        return whole
-    return bool(np.all(multihost_utils.process_allgather(np.array(whole))))
+    return set(processes.gather_text(str(whole))) == {"True"}
 
 
 def _array_handler() -> ocp.PyTreeCheckpointHandler:
@@ -235,7 +272,8 @@ def _array_handler() -> ocp.PyTreeCheckpointHandler:
 
 
 def _read_meta(path: Path, step: int) -> Meta:
-    meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "meta")
+    # Not by a Checkpointer, here and below: it waits for other processes, which may see no damage.
+    meta = ocp.JsonCheckpointHandler().restore(epath.Path(path / "meta"))
     checksum = meta.pop("sha256")
     if checksum != _checksum_of_json(meta) or meta["step"] != step:
         raise ValueError("the description does not match its checksum")
@@ -249,8 +287,7 @@ def _read_leaves(path: Path, targets: Tree, meta: Meta) -> Tree:
         restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), targets),
         partial_restore=True,
     )
-    reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-    tree = reader.restore(path / "state", args=arguments)
+    tree = ocp.PyTreeCheckpointHandler().restore(epath.Path(path / "state"), args=arguments)
     expected = {tuple(leaf["path"]): leaf["sha256"] for leaf in meta["leaves"]}
     paths = [leaf["path"] for leaf in _described(tree)]
     for leaf, checksum in zip(paths, _checksums(jax.tree.leaves(tree)), strict=True):

@@ -44,7 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """Entry point of the `ganattn` script."""
-    sys.exit(main())
+    code = main()
+    if code:  # threads that wait for what has failed would hold up the exit for minutes
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+        sub.add_argument("--workdir", type=_folder, required=True, help="folder of the run")
         sub.set_defaults(command=command)
         return sub
 
@@ -191,11 +195,18 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
     print(f"{options.output}: pictures (b, {size}, {size}, 3) in [-1, 1], any batch b")
 
 
+def _folder(text: str) -> Path:
+    """A local folder, or one in a bucket such as gs://name/run."""
+    from etils import epath
+
+    return cast(Path, epath.Path(text)) if "://" in text else Path(text)
+
+
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:
     """The config file with its overrides, or the run's stored one when no file is named."""
     if config is None:
         stored = workdir / "config.json"
-        if not stored.is_file():
+        if not stored.exists():
             raise ConfigError(f"no run in {workdir} to resume: name a config with --config")
         base = configuration.from_dict(json.loads(stored.read_text(encoding="utf-8")))
     else:
