@@ -26,22 +26,12 @@ from jax.sharding import Mesh
 from ganattn import parallel, processes
 from ganattn.errors import CheckpointError
 from ganattn.state import TrainState, Tree
-from ganattn.storage import is_remote, locate, remove_tree
+from ganattn.storage import is_remote, locate, remove_tree, trouble
 
 _log = logging.getLogger(__name__)
 _LEAST_SHARED = 1 << 20  # bytes of a replicated array's part that is worth a device of its own
 _COMMITTED = "commit_success.txt"  # Orbax writes it last
 _MOST_NAMED = 5  # leaves named in one message
-_STORAGE = (  # how messages of what writes arrays name trouble with the disk
-    "No space left",
-    "Disk quota exceeded",
-    "RESOURCE_EXHAUSTED",
-    "Permission denied",
-    "PERMISSION_DENIED",
-    "Read-only file system",
-    "File too large",
-    "Input/output error",
-)
 Meta = dict[str, Any]
 
 
@@ -101,10 +91,7 @@ class Checkpoints:
         try:
             yield
         except Exception as error:  # the library underneath has no class for it
-            text = str(error)
-            reason = next((phrase for phrase in _STORAGE if phrase.lower() in text.lower()), "")
-            if isinstance(error, OSError):
-                reason = error.strerror or text
+            reason = trouble(error)
             if not reason:
                 raise
             self._manager = None

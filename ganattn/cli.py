@@ -15,16 +15,17 @@ from pathlib import Path
 from typing import Any, cast
 
 from absl import flags
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
-from ganattn.errors import CheckpointError, ConfigError, UserError
+from ganattn.errors import CheckpointError, ConfigError
+from ganattn.storage import explained, hush_storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("ganattn").setLevel(logging.INFO)
+    _prepare_logging()
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -33,17 +34,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_environment()
     try:
         return options.command(options, rest) or 0
-    except UserError as error:
-        print(f"ganattn: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"ganattn: {where}{error.strerror or error}", file=sys.stderr)
+    except Exception as error:
+        text = explained(error)
+        if text is None:
+            raise
+        print(f"ganattn: {text}", file=sys.stderr)
         return 2
 
 
 def run() -> None:
     """Entry point of the `ganattn` script."""
+    _prepare_logging()
+    hush_storage()
     code = main()
     if code:  # threads that wait for what has failed would hold up the exit for minutes
         sys.stdout.flush()
@@ -197,8 +199,6 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
 
 def _folder(text: str) -> Path:
     """A local folder, or one in a bucket such as gs://name/run."""
-    from etils import epath
-
     return cast(Path, epath.Path(text)) if "://" in text else Path(text)
 
 
@@ -240,6 +240,11 @@ def _require_field(config: ConfigDict, override: str) -> None:
             )
             raise ConfigError(f"{where} has no field {part!r}: {hint}")
         node = node[part]
+
+
+def _prepare_logging() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("ganattn").setLevel(logging.INFO)
 
 
 def _prepare_environment() -> None:

@@ -14,7 +14,8 @@ import jax
 from ml_collections import ConfigDict
 
 from ganattn import processes, supervisor
-from ganattn.errors import ConfigError, UserError
+from ganattn.errors import ConfigError
+from ganattn.storage import explained
 
 
 def run(options: argparse.Namespace, config: ConfigDict) -> int:
@@ -94,17 +95,25 @@ def _train_supervised(options: argparse.Namespace, config: ConfigDict) -> NoRetu
         if jax.distributed.is_initialized():
             jax.distributed.shutdown()
         code = 0
-    except (UserError, OSError) as error:
-        link.tell({"error": str(error)})
-        code = supervisor.MENDABLE
     except BaseException as error:
-        code = processes.LOST if _is_echo(error) else 1
-        if code == processes.LOST:  # the supervisor ends this process first if another is to blame
-            time.sleep(2 * supervisor.SETTLE)
-        traceback.print_exc()
+        code = _report(error, link)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _report(error: BaseException, link: processes.Link) -> int:
+    """Tells the supervisor what a person can mend, prints the rest; returns the exit code."""
+    if _is_echo(error):  # the supervisor ends this process first if another is to blame
+        time.sleep(2 * supervisor.SETTLE)
+        traceback.print_exc()
+        return processes.LOST
+    text = explained(error)
+    if text is None:
+        traceback.print_exc()
+        return 1
+    link.tell({"error": text})
+    return supervisor.MENDABLE
 
 
 def _is_echo(error: BaseException) -> bool:

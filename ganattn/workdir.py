@@ -135,5 +135,8 @@ def write_whole(path: Path, text: str) -> None:
     """Replaces a file in one go, in a folder made for it: old text or new, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_text(text, encoding="utf-8")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     temporary.replace(path)
