@@ -1,6 +1,6 @@
 """Checkpoints that are whole or refused: every leaf and the description of all carry a checksum.
 
-A step is a directory with two items. `state` holds the arrays (random keys as their raw numbers).
+A step is a directory with two items and a list of their files. `state` holds the arrays (random keys as their raw numbers).
 `meta` is JSON: the step, the config, path, shape, dtype and SHA-256 of every leaf, and a SHA-256
 over all of that. Orbax keeps none of array data: a flipped bit would be restored silently.
 """
@@ -26,10 +26,11 @@ from jax.sharding import Mesh
 from ganattn import parallel, processes
 from ganattn.errors import CheckpointError
 from ganattn.state import TrainState, Tree
-from ganattn.storage import is_remote, locate, remove_tree, trouble
+from ganattn.storage import is_remote, locate, remove_tree, trouble, write_whole
 
 _log = logging.getLogger(__name__)
 _LEAST_SHARED = 1 << 20  # bytes of a replicated array's part that is worth a device of its own
+_FILES = "files.json"  # in each checkpoint: the names and sizes of all others
 _COMMITTED = "commit_success.txt"  # Orbax writes it last
 _MOST_NAMED = 5  # leaves named in one message
 Meta = dict[str, Any]
@@ -83,7 +84,21 @@ class Checkpoints:
         if self._manager is not None:
             with self._written():
                 self._manager.wait_until_finished()
+                self._seal()
         self._empty_trash()
+
+    def _seal(self) -> None:
+        """Lists the files of the newest checkpoint in it, so that one that goes is missed.
+
+        Without the list, of a run that was killed just before, the leaves' checksums decide alone.
+        """
+        newest = self.latest()
+        if jax.process_index() or newest is None or is_remote(self.directory):
+            return
+        path = self.directory / str(newest)
+        if not (path / _FILES).exists():
+            sizes = {name: size for name, size in _sizes(path).items() if name != _FILES}
+            write_whole(path / _FILES, json.dumps(sizes))
 
     @contextlib.contextmanager
     def _written(self) -> Iterator[None]:
@@ -258,7 +273,23 @@ def _array_handler() -> ocp.PyTreeCheckpointHandler:
     return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
 
 
+def _sizes(path: Path) -> dict[str, int]:
+    files = (file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
+
+
+def _check_files(path: Path) -> None:
+    listed = path / _FILES
+    if is_remote(path) or not listed.exists():
+        return
+    found = _sizes(path)
+    for name, size in json.loads(listed.read_text(encoding="utf-8")).items():
+        if found.get(name) != size:
+            raise ValueError(f"{name} has {found.get(name, 'no')} of {size} bytes")
+
+
 def _read_meta(path: Path, step: int) -> Meta:
+    _check_files(path)
     # Not by a Checkpointer, here and below: it waits for other processes, which may see no damage.
     meta = ocp.JsonCheckpointHandler().restore(epath.Path(path / "meta"))
     checksum = meta.pop("sha256")

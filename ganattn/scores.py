@@ -11,7 +11,8 @@ import numpy as np
 from ganattn import figures
 from ganattn.evaluation.attention import heatmap_iou
 from ganattn.evaluation.paired import paired_scores
-from ganattn.workdir import JsonLines, write_whole
+from ganattn.storage import write_whole
+from ganattn.workdir import JsonLines
 
 ROWS = 8  # of the grids
 

@@ -55,6 +55,19 @@ def remove_tree(folder: Path) -> None:
         epath.Path(folder).rmtree()
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Replaces a file in one go, in a folder made for it: old text or new, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    temporary.replace(path)
+
+
 def trouble(error: BaseException | None) -> str:
     """What is wrong with the disk if that is what an error comes from, else ""."""
     for one in _chain(error):

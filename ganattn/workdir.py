@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from ganattn.config import to_dict
 from ganattn.errors import CheckpointError
 from ganattn.state import Variables, split
-from ganattn.storage import is_remote
+from ganattn.storage import is_remote, write_whole
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("ganattn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow")
@@ -129,14 +129,3 @@ class JsonLines:
     def _rewrite(self) -> None:
         write_whole(self._path, self._text)
         self._written = time.monotonic()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Replaces a file in one go, in a folder made for it: old text or new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    temporary.replace(path)
