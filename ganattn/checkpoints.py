@@ -1,7 +1,7 @@
 """Checkpoints that are whole or refused: every leaf and the description of all carry a checksum.
 
-A step is a directory with two items and a list of their files. `state` holds the arrays (random keys as their raw numbers).
-`meta` is JSON: the step, the config, path, shape, dtype and SHA-256 of every leaf, and a SHA-256
+A step is a directory with two items and a list of their files. `state` holds the arrays (random
+keys as their raw numbers). `meta` is JSON: the step, the config, path, shape, dtype and SHA-256 of every leaf, and a SHA-256
 over all of that. Orbax keeps none of array data: a flipped bit would be restored silently.
 """
 
@@ -280,7 +280,10 @@ def _sizes(path: Path) -> dict[str, int]:
 
 def _check_files(path: Path) -> None:
     listed = path / _FILES
-    if is_remote(path) or not listed.exists():
+    if is_remote(path):
+        return
+    if not listed.exists():
+        _log.info("checkpoint %s has no list of its files: its checksums decide", path)
         return
     found = _sizes(path)
     for name, size in json.loads(listed.read_text(encoding="utf-8")).items():
