@@ -1,8 +1,9 @@
 """Checkpoints that are whole or refused: every leaf and the description of all carry a checksum.
 
 A step is a directory with two items and a list of their files. `state` holds the arrays (random
-keys as their raw numbers). `meta` is JSON: the step, the config, path, shape, dtype and SHA-256 of every leaf, and a SHA-256
-over all of that. Orbax keeps none of array data: a flipped bit would be restored silently.
+keys as their raw numbers). `meta` is JSON: the step, the config, path, shape, dtype and SHA-256 of
+every leaf, and a SHA-256 over all of that. Orbax keeps none of array data: a flipped bit would be
+restored silently.
 """
 
 import concurrent.futures

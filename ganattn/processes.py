@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 
 from ganattn.errors import ConfigError
 
-LINK = "GANATTN_SUPERVISOR"  # environment: file descriptor to write to, and port of the supervisor
+LINK = "GANATTN_SUPERVISOR"  # environment: file descriptor to write to, supervisor's port and token
 LOST = 4  # exit code of a process whose partner went away; its supervisor knows who did
 BEAT = 1.0  # seconds between signs of life
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
@@ -81,21 +81,21 @@ class Link:
 
     _only: "Link | None" = None
 
-    def __init__(self, descriptor: int, port: int):
-        self._descriptor, self._port = descriptor, port
+    def __init__(self, descriptor: str, port: str, token: str):
+        self._descriptor, self._port, self._token = int(descriptor), int(port), token
         threading.Thread(target=self._live, name="signs of life", daemon=True).start()
 
     @classmethod
     def from_environment(cls) -> "Link | None":
         """The link of this process, opened at the first call; None without a supervisor."""
         if cls._only is None and LINK in os.environ:
-            cls._only = cls(*map(int, os.environ.pop(LINK).split(",")))
+            cls._only = cls(*os.environ.pop(LINK).split(","))
         return cls._only
 
     def introduce(self, coordinator: str | None) -> None:
         """Tells the supervisor which process this is, and where that of process 0 listens."""
         here = coordinator.rsplit(":", 1)[0] if coordinator else _outward_address()
-        address = gather_text(json.dumps([here, self._port]))[0]
+        address = gather_text(json.dumps([here, self._port, self._token]))[0]
         names = gather_text(socket.gethostname())
         self.tell({"index": jax.process_index(), "names": names, "address": json.loads(address)})
 

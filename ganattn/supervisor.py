@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 import os
+import secrets
 import select
 import signal
 import socket
@@ -53,14 +54,21 @@ class Wire:
     def receive(self) -> list[dict]:
         """Messages that have come; an empty line is a sign of life alone."""
         chunks = []
-        with contextlib.suppress(BlockingIOError):
+        try:
             while chunk := os.read(self.fileno(), 1 << 16):
                 chunks.append(chunk)
+            self.closed = True
+        except BlockingIOError:
+            pass
+        except OSError:  # the connection is broken
             self.closed = True
         if chunks:
             self.heard = time.monotonic()
         *lines, self._rest = (self._rest + b"".join(chunks)).split(b"\n")
-        return [json.loads(line) for line in lines if line]
+        with contextlib.suppress(ValueError):
+            return [json.loads(line) for line in lines if line]
+        self.closed = True  # a stranger
+        return []
 
     def send(self, message: dict | None = None) -> None:
         """Sends a message or a sign of life; who does not take it is found to be silent."""
@@ -76,13 +84,13 @@ class Wire:
 class Child:
     """One training process with its pipe."""
 
-    def __init__(self, command: Sequence[str], port: int, environment: dict[str, str]):
+    def __init__(self, command: Sequence[str], contact: str, environment: dict[str, str]):
         reading, writing = os.pipe()
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             pass_fds=[writing],
-            env={**os.environ, **environment, LINK: f"{writing},{port}"},
+            env={**os.environ, **environment, LINK: f"{writing},{contact}"},
         )
         os.close(writing)
         self.wire = Wire(os.fdopen(reading, "rb", buffering=0))
@@ -119,12 +127,13 @@ class Attempt:
 
     def __init__(self, commands: Sequence[Sequence[str]], timeout: float):
         self._timeout = timeout
-        self._door = socket.create_server(("", 0))
-        self._door.setblocking(False)
-        port = self._door.getsockname()[1]
         several = len(commands) > 1
+        self._door = socket.create_server(("127.0.0.1" if several else "", 0))
+        self._door.setblocking(False)
+        self._token = secrets.token_hex(8)  # whoever does not know it is not heard
+        contact = f"{self._door.getsockname()[1]},{self._token}"
         self._children = [
-            Child(command, port, {"JAX_LOCAL_DEVICE_IDS": str(i)} if several else {})
+            Child(command, contact, {"JAX_LOCAL_DEVICE_IDS": str(i)} if several else {})
             for i, command in enumerate(commands)
         ]
         self.names = [""] * len(commands)
@@ -212,16 +221,20 @@ class Attempt:
         child.wire.process, self.names = index, names
         if len(names) > len(self._children) and index != 0:
             try:
-                hub = socket.create_connection(tuple(address), self._timeout)
+                host, port, token = address
+                hub = socket.create_connection((host, port), self._timeout)
             except OSError as error:
                 _log.warning("no connection to the supervisor of process 0 (%s)", error)
                 return
             self._hub = Wire(hub)
             self._hub.process = 0
-            self._hub.send({"hello": index})
+            self._hub.send({"hello": index, "token": token})
 
     def _heed(self, wire: Wire, message: dict) -> None:
-        wire.process = message.get("hello", wire.process)
+        if message.get("token") == self._token:
+            wire.process = message["hello"]
+        if wire.process < 0:
+            return
         wire.finished = message.get("finished", wire.finished)
         if "cause" in message:
             self._suspect(Cause(**message["cause"]))
