@@ -1,21 +1,25 @@
 """How `ganattn train` begins: alone, under a supervisor, or as one process of several."""
 
 import argparse
+import glob
+import importlib.util
 import logging
 import os
 import socket
 import sys
 import time
 import traceback
+from collections.abc import Mapping
 from functools import partial
-from typing import NoReturn
+from typing import Any, NoReturn
 
-import jax
 from ml_collections import ConfigDict
 
-from ganattn import processes, supervisor
+from ganattn import supervisor
 from ganattn.errors import ConfigError
 from ganattn.storage import explained
+
+_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
 
 def run(options: argparse.Namespace, config: ConfigDict) -> int:
@@ -24,17 +28,37 @@ def run(options: argparse.Namespace, config: ConfigDict) -> int:
     options: of `ganattn train`. Raises ConfigError for flags that contradict each other.
     """
     check(options)
-    if processes.LINK in os.environ:
+    if supervisor.LINK in os.environ:
         _train_supervised(options, config)
     several = options.coordinator is not None or options.local_processes > 1
-    clustered = options.num_processes is None and processes.in_cluster()
-    if several or clustered or options.max_restarts:
+    if several or _is_task(options) or options.max_restarts:
         again = partial(commands, options)
         return supervisor.supervise(again, options.max_restarts, options.worker_timeout)
     from ganattn.train import train
 
     print(train(config, options.workdir).message)
     return 0
+
+
+def _is_task(options: argparse.Namespace) -> bool:
+    return options.num_processes is None and in_cluster()
+
+
+def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this is a task of several in Slurm, or on a TPU machine: JAX knows the others there.
+
+    Looks at the environment and at devices' files alone; starts no backend.
+    """
+    if all(name in environment for name in _SLURM):
+        return int(environment.get("SLURM_NTASKS", "1")) > 1
+    if environment.get("JAX_PLATFORMS", "tpu").split(",")[0] != "tpu":
+        return False
+    workers = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES")
+    if workers:
+        return "," in workers or int(environment.get("MEGASCALE_NUM_SLICES", "1")) > 1
+    chips = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
+    asks_metadata = "TPU_SKIP_MDS_QUERY" not in environment
+    return bool(chips) and asks_metadata and importlib.util.find_spec("libtpu") is not None
 
 
 def check(options: argparse.Namespace) -> None:
@@ -75,10 +99,14 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
 
 def _train_supervised(options: argparse.Namespace, config: ConfigDict) -> NoReturn:
     """Trains in this process and leaves it, without the runtime's wait for others that failed."""
+    import jax
+
+    from ganattn import processes
+
     link = processes.Link.from_environment()
     assert link is not None
     try:
-        if options.coordinator is not None or processes.in_cluster():
+        if options.coordinator is not None or _is_task(options):
             processes.join(
                 options.coordinator,
                 options.num_processes,
@@ -102,12 +130,12 @@ def _train_supervised(options: argparse.Namespace, config: ConfigDict) -> NoRetu
     os._exit(code)
 
 
-def _report(error: BaseException, link: processes.Link) -> int:
+def _report(error: BaseException, link: Any) -> int:
     """Tells the supervisor what a person can mend, prints the rest; returns the exit code."""
     if _is_echo(error):  # the supervisor ends this process first if another is to blame
         time.sleep(2 * supervisor.SETTLE)
         traceback.print_exc()
-        return processes.LOST
+        return supervisor.LOST
     text = explained(error)
     if text is None:
         traceback.print_exc()
@@ -118,4 +146,6 @@ def _report(error: BaseException, link: processes.Link) -> int:
 
 def _is_echo(error: BaseException) -> bool:
     """Whether this is how the death of another process looks from here."""
+    import jax
+
     return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)

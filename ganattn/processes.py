@@ -3,9 +3,7 @@
 Every function here does nothing, or answers for one, in a process that trains alone.
 """
 
-import glob
 import hashlib
-import importlib.util
 import json
 import os
 import select
@@ -19,29 +17,10 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from ganattn.errors import ConfigError
+from ganattn.supervisor import LINK, LOST
 
-LINK = "GANATTN_SUPERVISOR"  # environment: file descriptor to write to, supervisor's port and token
-LOST = 4  # exit code of a process whose partner went away; its supervisor knows who did
 BEAT = 1.0  # seconds between signs of life
-_SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 _START = 300  # seconds in which all processes must have started
-
-
-def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is a task of several in Slurm, or on a TPU machine: JAX knows the others there.
-
-    Looks at the environment and at devices' files alone; starts no backend.
-    """
-    if all(name in environment for name in _SLURM):
-        return int(environment.get("SLURM_NTASKS", "1")) > 1
-    if environment.get("JAX_PLATFORMS", "tpu").split(",")[0] != "tpu":
-        return False
-    workers = environment.get("TPU_PROCESS_ADDRESSES") or environment.get("TPU_WORKER_HOSTNAMES")
-    if workers:
-        return "," in workers or int(environment.get("MEGASCALE_NUM_SLICES", "1")) > 1
-    chips = glob.glob("/dev/accel*") or glob.glob("/dev/vfio/[0-9]*")
-    asks_metadata = "TPU_SKIP_MDS_QUERY" not in environment
-    return bool(chips) and asks_metadata and importlib.util.find_spec("libtpu") is not None
 
 
 def join(coordinator: str | None, count: int | None, index: int | None, timeout: int) -> None:
@@ -158,7 +137,7 @@ def check_shared(folder: Any) -> None:
     token = folder / f".shared-{gather_text(os.urandom(8).hex())[0]}.partial"
     if jax.process_index() == 0:
         folder.mkdir(parents=True, exist_ok=True)
-        token.touch()
+        token.write_text("")
     wait_for_all("a token is in the workdir")
     seen = gather_text(str(token.exists()))
     if jax.process_index() == 0:

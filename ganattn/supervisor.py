@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from ganattn.processes import LINK, LOST
-
 _log = logging.getLogger(__name__)
+LINK = "GANATTN_SUPERVISOR"  # environment: file descriptor to write to, supervisor's port and token
+LOST = 4  # exit code of a process whose partner went away; its supervisor knows who did
 FAILED = 3  # exit code when a process died
 MENDABLE = 2  # exit code of a process whose error the caller can mend: never restarted
 SETTLE = 2.0  # seconds in which the true cause must come after a symptom of it

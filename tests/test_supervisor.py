@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ganattn import launcher, processes, supervisor
+from ganattn import launcher, supervisor
 from ganattn.cli import _parser
 from ganattn.errors import ConfigError
 
@@ -49,8 +49,9 @@ def test_the_killed_one_is_named_and_all_start_again(tmp_path, capsys):
     die = f"if once({str(flag)!r}): os.kill(os.getpid(), signal.SIGKILL)\n"
     wait = f"while not os.path.exists({str(flag)!r}): time.sleep(0.01)\n"
     # The other one fails in answer, as it does when its partner's connection breaks.
-    echo = f"if once({str(tmp_path / 'echo')!r}): sys.exit({processes.LOST})\n"
-    commands = [child(joined(0) + wait + echo), child(joined(1) + die)]
+    first = f"first = once({str(tmp_path / 'first')!r})\n"
+    echo = f"if first: sys.exit({supervisor.LOST})\n"
+    commands = [child(joined(0) + first + wait + echo), child(joined(1) + die)]
     assert supervise(commands, restarts=1) == 0
     expected = "process 1 was killed by SIGKILL; all were stopped; restart 1 of 1"
     assert capsys.readouterr().err == f"ganattn: {expected}\n"
@@ -133,7 +134,7 @@ BEAT = "while True: os.write(fd, bytes([10])); time.sleep(0.1)\n"
 @pytest.mark.parametrize("dying", [0, 1])
 def test_both_machines_name_the_same_process(tmp_path, dying):
     # It dies when the other has met it; the other fails in answer.
-    codes = [f"time.sleep(0.7); sys.exit({processes.LOST})\n"] * 2
+    codes = [f"time.sleep(0.7); sys.exit({supervisor.LOST})\n"] * 2
     codes[dying] = "time.sleep(0.5); os.kill(os.getpid(), signal.SIGKILL)\n"
     named = f"process {dying} on host-{'ab'[dying]} was killed by SIGKILL"
     assert Machines(tmp_path, codes).end() == [named, named]
@@ -153,7 +154,7 @@ def test_two_machines_end_well(tmp_path):
     assert Machines(tmp_path, ["time.sleep(0.3)\n", "time.sleep(0.8)\n"]).end() == [None, None]
 
 
-SLURM = {name: "0" for name in processes._SLURM}
+SLURM = {name: "0" for name in launcher._SLURM}
 CLUSTERS = {
     "nothing": ({}, False),
     "slurm": ({**SLURM, "SLURM_NTASKS": "4"}, True),
@@ -168,7 +169,7 @@ CLUSTERS = {
 
 @pytest.mark.parametrize(("environment", "expected"), CLUSTERS.values(), ids=CLUSTERS)
 def test_where_others_are_found(environment, expected):
-    assert processes.in_cluster(environment) is expected
+    assert launcher.in_cluster(environment) is expected
 
 
 FLAGS = {
