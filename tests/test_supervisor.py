@@ -2,10 +2,13 @@
 
 import contextlib
 import json
+import os
 import signal
+import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -45,13 +48,16 @@ def test_all_end_well(capsys):
 
 
 def test_the_killed_one_is_named_and_all_start_again(tmp_path, capsys):
-    flag = tmp_path / "flag"
-    die = f"if once({str(flag)!r}): os.kill(os.getpid(), signal.SIGKILL)\n"
-    wait = f"while not os.path.exists({str(flag)!r}): time.sleep(0.01)\n"
+    flag, ready = tmp_path / "flag", tmp_path / "ready"
+
+    def wait(path):
+        return f"while not os.path.exists({str(path)!r}): time.sleep(0.01)\n"
+
+    first = f"first = once({str(ready)!r})\n" + wait(flag)
     # The other one fails in answer, as it does when its partner's connection breaks.
-    first = f"first = once({str(tmp_path / 'first')!r})\n"
     echo = f"if first: sys.exit({supervisor.LOST})\n"
-    commands = [child(joined(0) + first + wait + echo), child(joined(1) + die)]
+    die = f"if once({str(flag)!r}): os.kill(os.getpid(), signal.SIGKILL)\n"
+    commands = [child(joined(0) + first + echo), child(joined(1) + wait(ready) + die)]
     assert supervise(commands, restarts=1) == 0
     expected = "process 1 was killed by SIGKILL; all were stopped; restart 1 of 1"
     assert capsys.readouterr().err == f"ganattn: {expected}\n"
@@ -200,3 +206,23 @@ def test_commands_of_local_processes():
     launcher.check(again)
     assert (again.num_processes, again.process_id) == (3, 1)
     assert json.dumps(commands[0][3:8]) == json.dumps(arguments)
+
+
+def test_the_script_passes_its_arguments_on(tmp_path):
+    fake = tmp_path / "ganattn"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    script = Path(__file__).parents[1] / "launch" / "local_processes.sh"
+
+    def call(*arguments):
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        environment = {**os.environ, "PATH": path}
+        return subprocess.run(
+            ["bash", script, *arguments], env=environment, capture_output=True, text=True
+        )
+
+    called = call("4", "--config", "a b", "--max-restarts", "3")
+    expected = ["train", "--local-processes", "4", "--config", "a b", "--max-restarts", "3"]
+    assert (called.returncode, called.stdout.splitlines()) == (0, expected)
+    for arguments in ((), ("none",), ("0",)):
+        assert call(*arguments).returncode == 2
