@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -19,6 +18,7 @@ from ganattn.data.pictures import read_ids, read_rgb, to_float
 from ganattn.data.semantic import checked
 from ganattn.errors import ConfigError, DataError
 from ganattn.inference import Files, Picture, Translator, read_authors
+from ganattn.storage import locate
 
 Labels = np.ndarray | Image.Image | str | os.PathLike
 
@@ -63,7 +63,7 @@ class Synthesizer:
 
         Raises CheckpointError when there is none.
         """
-        variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
+        variables, meta = restore_variables(locate(workdir) / "checkpoints", step)
         config = configuration.from_dict(meta["config"])
         return cls(methods.create(config), variables, config)
 
@@ -176,7 +176,7 @@ def from_workdir(workdir: str | os.PathLike, step: int | None = None) -> Transla
 
     Raises CheckpointError when there is no whole checkpoint.
     """
-    variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
+    variables, meta = restore_variables(locate(workdir) / "checkpoints", step)
     config = configuration.from_dict(meta["config"])
     method = methods.create(config)
     if method.takes == "labels":

@@ -78,9 +78,17 @@ def _object(path: Path) -> Mapping[str, Any]:
 
 def _pictures(workdir: Path) -> dict[str, dict[int, Path]]:
     found: dict[str, dict[int, Path]] = {}
-    for path in sorted((workdir / "pictures").glob("*.png")):
+    for path in _pngs(workdir / "pictures"):
         if match := re.fullmatch(r"(.+)_(\d+)", path.stem):
             found.setdefault(match[1], {})[int(match[2])] = path
-    for path in sorted(workdir.glob("result_*.png")):
-        found[path.stem] = {0: path}
+    for path in _pngs(workdir):
+        if path.stem.startswith("result_"):
+            found[path.stem] = {0: path}
     return found
+
+
+def _pngs(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    found = (path for path in folder.iterdir() if path.suffix == ".png")
+    return sorted(found, key=lambda path: path.name)

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -147,9 +148,10 @@ def spread(steps: Sequence[int], count: int) -> list[int]:
 def _whole(path: Path) -> bytes | None:
     """A PNG's bytes, or None with a warning for one that is broken or gone."""
     try:
-        with Image.open(path) as picture:
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as picture:
             picture.load()
-        return path.read_bytes()
+        return content
     except (OSError, SyntaxError, ValueError) as error:
         _log.warning("%s is no whole picture and is left out: %s", path, error)
         return None
