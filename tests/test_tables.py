@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 
 import pytest
 
@@ -9,7 +10,8 @@ from ganattn import cli
 from ganattn import config as configuration
 from ganattn.evaluation.names import METRICS
 from ganattn.evaluation.options import add_options
-from ganattn.tables import Column, Table, names, read_table, runs, text
+from ganattn.evaluation.results import append_results, read_results
+from ganattn.tables import Column, Row, Table, names, read_table, runs, text
 
 KID = {
     "metric": "mean_kid",
@@ -171,6 +173,14 @@ def test_broken_runs_are_passed_over(tmp_path, caplog):
     printed = text.compare(read_table("guidance-1"), tmp_path)
     assert "Measured by 1 runs" in printed and "broken/config.json" in caplog.text
     assert caplog.text.count("is no result") == 3
+
+
+def test_results_are_added_behind_half_a_line(tmp_path):
+    append_results(tmp_path, [{"step": 1, "metric": "fid", "value": 2.0, "std": math.nan}])
+    with (tmp_path / "evaluation.jsonl").open("a") as file:
+        file.write('{"step": 2, "met')
+    append_results(tmp_path, [{"step": 3, "metric": "fid", "value": math.inf}])
+    assert [(r["step"], r["value"]) for r in read_results(tmp_path)] == [(1, 2.0), (3, None)]
 
 
 def test_the_command_line(capsys, tmp_path):
