@@ -230,7 +230,8 @@ def test_painted_label_maps_are_scored_by_their_colours(run, tmp_path):
         double = ids.repeat(2, 0).repeat(2, 1)
         Image.fromarray(double).save(tmp_path / f"truth/c_{i}_gtFine_labelIds.png")
     chosen = ("--fakes", "fakes", "--labels", "truth", "--label-set", "cityscapes")
-    assert run(*chosen, "--metrics", "labels", "--output", "out")[0] == 0
+    code, out, _ = run(*chosen, "--metrics", "labels", "--output", "out")
+    assert code == 0 and "road 0, sidewalk 1, building 1" in out
     found = {line["metric"]: line for line in read_results(tmp_path / "out")}
     assert found["labels_pixel_accuracy"]["value"] == pytest.approx(1)
     assert found["labels_class_iou"]["value"] == pytest.approx(18 / 19)

@@ -30,13 +30,13 @@ SCENES = "image"  # the one domain
 class Scenes:
     """Files (paths or bytes) or arrays of the same scenes, by kind: "label", "instance", "image".
 
-    "instance" is missing where a data set has none.
+    "instance" is missing where a data set has none, "image" where test label maps have none.
     """
 
     content: Mapping[str, Any]
 
     def __len__(self) -> int:
-        return len(self.content["image"])
+        return len(self.content["label"])
 
     def read(self, kind: str, index: int, ids: bool) -> np.ndarray:
         """(h, w) int64 of ids, or (h, w, 3) uint8; arrays may have other channels."""
@@ -142,7 +142,7 @@ def create(found: Mapping[str, Scenes], config: ConfigDict) -> Semantic:
         raise ConfigError(
             f"config.data.layout is 'semantic', but {method.name} takes no label maps"
         )
-    parts = {part: _needed(scenes, method) for part, scenes in found.items()}
+    parts = {part: _needed(part, scenes, method) for part, scenes in found.items()}
     if not method.condition_channels:
         for scenes in parts.values():
             check = partial(_check, scenes, method)
@@ -172,8 +172,10 @@ def _check(scenes: Scenes, method: ConfigDict, index: int) -> None:
     checked(label, method.num_classes, method.use_dontcare, name)
 
 
-def _needed(scenes: Scenes, method: ConfigDict) -> Scenes:
+def _needed(part: str, scenes: Scenes, method: ConfigDict) -> Scenes:
     kinds = ["label", "instance", "image"] if method.use_instances else ["label", "image"]
+    if part == "test" and "image" not in scenes.content:  # published without, as Cityscapes' are
+        kinds.remove("image")
     missing = [kind for kind in kinds if kind not in scenes.content]
     if missing:
         raise DataError(

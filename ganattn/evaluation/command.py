@@ -5,7 +5,7 @@ import argparse
 from ml_collections import ConfigDict
 
 from ganattn.errors import ConfigError
-from ganattn.evaluation.evaluate import describe, evaluate_pictures, evaluate_run
+from ganattn.evaluation.evaluate import describe, describe_classes, evaluate_pictures, evaluate_run
 from ganattn.evaluation.extraction import collect
 from ganattn.evaluation.names import DISTANCES
 from ganattn.evaluation.results import append_results
@@ -62,6 +62,8 @@ def run(options: argparse.Namespace, config: ConfigDict | None = None) -> None:
         append_results(options.output, results)
     for result in results:
         print(describe(result))
+        if result.get("per_class"):
+            print(f"  {describe_classes(result)}")
 
 
 def _settings(options: argparse.Namespace, metrics: list[str]) -> Settings:

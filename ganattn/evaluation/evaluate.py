@@ -88,6 +88,13 @@ def describe(result: Result) -> str:
     return f"{head}: {shown} ({', '.join(told)})"
 
 
+def describe_classes(result: Result) -> str:
+    """One line with the score of every class, "" where the result has none."""
+    classes = result.get("per_class", {})
+    shown = {name: "none" if value is None else f"{value:.4g}" for name, value in classes.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
+
+
 def _score(
     subject: Subject,
     wanted: Sequence[scorers.Scorer],
