@@ -1,17 +1,18 @@
 """Checkpoints that are whole or refused: every leaf and the description of all carry a checksum.
 
-A step is a directory with two items. `state` holds the arrays (random keys as their raw numbers).
-`meta` is JSON: the step, the config, path, shape, dtype and SHA-256 of every leaf, and a SHA-256
-over all of that. Orbax keeps none of array data: a flipped bit would be restored silently.
+A step is a directory with two items and a list of their files. `state` holds the arrays (random
+keys as their raw numbers). `meta` is JSON: the step, the config, path, shape, dtype and SHA-256 of
+every leaf, and a SHA-256 over all of that. Orbax keeps none of array data: a flipped bit would be
+restored silently.
 """
 
 import concurrent.futures
+import contextlib
 import hashlib
 import json
 import logging
 import os
-import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,16 +21,18 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
+from etils import epath
 from jax.sharding import Mesh
 
-from ganattn import parallel
-from ganattn.best import set_apart
+from ganattn import parallel, processes
+from ganattn.best import COMMITTED, set_apart
 from ganattn.errors import CheckpointError
 from ganattn.state import TrainState, Tree
+from ganattn.storage import is_remote, locate, remove_tree, trouble, write_whole
 
 _log = logging.getLogger(__name__)
 _LEAST_SHARED = 1 << 20  # bytes of a replicated array's part that is worth a device of its own
+_FILES = "files.json"  # in each checkpoint: the names and sizes of all others
 _MOST_NAMED = 5  # leaves named in one message
 _BEST = "best"  # folder beside the steps with one step in it
 Meta = dict[str, Any]
@@ -44,7 +47,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike, keep: int = 3):
-        self.directory = Path(directory).absolute()
+        self.directory = locate(directory)
         self.keep = keep
         self.messages: list[str] = []
         self._manager: ocp.CheckpointManager | None = None
@@ -74,7 +77,8 @@ class Checkpoints:
         meta = json.loads(json.dumps(meta))
         meta["sha256"] = _checksum_of_json(meta)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(raw), meta=ocp.args.JsonSave(meta))
-        self._manager.save(step, args=items, force=True)
+        with self._written():
+            self._manager.save(step, args=items, force=True)
 
     def best(self) -> int | None:
         """Step of the checkpoint that `keep_best` set apart, or None."""
@@ -89,13 +93,48 @@ class Checkpoints:
         self._best = step
 
     def wait(self) -> None:
-        """Returns when what was saved is whole on disk and what it replaced is gone."""
+        """Returns when what was saved is whole on disk and what it replaced is gone.
+
+        Raises CheckpointError when it could not be written.
+        """
         if self._manager is not None:
-            self._manager.wait_until_finished()
+            with self._written():
+                self._manager.wait_until_finished()
+                self._seal()
         if self._best is not None and self._best in self.steps():
             set_apart(self.directory / str(self._best), self.directory / _BEST)
             self._best = None
         self._empty_trash()
+
+    def _seal(self) -> None:
+        """Lists the files of the newest checkpoint in it, so that one that goes is missed.
+
+        Without the list, of a run that was killed just before, the leaves' checksums decide alone.
+        """
+        newest = self.latest()
+        if jax.process_index() or newest is None or is_remote(self.directory):
+            return
+        path = self.directory / str(newest)
+        if not (path / _FILES).exists():
+            sizes = {name: size for name, size in _sizes(path).items() if name != _FILES}
+            write_whole(path / _FILES, json.dumps(sizes))
+
+    @contextlib.contextmanager
+    def _written(self) -> Iterator[None]:
+        """A full disk and the like as one line; what is whole on disk stays so."""
+        try:
+            yield
+        except Exception as error:  # the library underneath has no class for it
+            reason = trouble(error)
+            if not reason:
+                raise
+            self._manager = None
+            newest = self.latest()
+            kept = "there is none yet" if newest is None else f"the newest whole one is {newest}"
+            raise CheckpointError(
+                f"a checkpoint could not be written to {self.directory} ({reason}); {kept}: make "
+                "room or get the right to write there, and start the same command again"
+            ) from error
 
     def close(self) -> None:
         """Waits, then ends the background threads."""
@@ -158,17 +197,16 @@ class Checkpoints:
         trash = self.directory / "trash"
         if jax.process_index() == 0 and trash.is_dir():
             for entry in trash.iterdir():
-                shutil.rmtree(entry, ignore_errors=True)
+                remove_tree(entry)
 
     def _set_aside(self, steps: Sequence[int]) -> None:
         if jax.process_index() == 0:
             for step in steps:
                 target = self.directory / "damaged" / str(step)
-                shutil.rmtree(target, ignore_errors=True)
+                remove_tree(target)
                 target.parent.mkdir(exist_ok=True)
                 (self.directory / str(step)).rename(target)
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices("damaged checkpoints set aside")
+        processes.wait_for_all("damaged checkpoints are set aside")
 
 
 def best_step(directory: Path) -> int | None:
@@ -197,7 +235,7 @@ def restore_trees(
 
     A part without arrays is {}.
     """
-    directory = Path(directory).absolute()
+    directory = locate(directory)
     if step == "best":
         directory, step = directory / _BEST, None
         if not _steps(directory):
@@ -228,7 +266,10 @@ def restore_trees(
 def _steps(directory: Path) -> list[int]:
     if not directory.is_dir():
         return []
-    return sorted(int(entry.name) for entry in directory.iterdir() if entry.name.isdecimal())
+    found = (entry for entry in directory.iterdir() if entry.name.isdecimal())
+    if is_remote(directory):  # nothing is renamed in a bucket: Orbax marks what is complete
+        found = (entry for entry in found if (entry / COMMITTED).exists())
+    return sorted(int(entry.name) for entry in found)
 
 
 def _newest_whole(
@@ -262,9 +303,7 @@ def _newest_whole(
 
 
 def _on_all_processes(whole: bool) -> bool:
-    if jax.process_count() == 1:
-        return whole
-    return bool(np.all(multihost_utils.process_allgather(np.array(whole))))
+    return set(processes.gather_text(str(whole))) == {"True"}
 
 
 def _array_handler() -> ocp.PyTreeCheckpointHandler:
@@ -277,8 +316,28 @@ def _array_handler() -> ocp.PyTreeCheckpointHandler:
     return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
 
 
+def _sizes(path: Path) -> dict[str, int]:
+    files = (file for file in path.rglob("*") if file.is_file())
+    return {file.relative_to(path).as_posix(): file.stat().st_size for file in files}
+
+
+def _check_files(path: Path) -> None:
+    listed = path / _FILES
+    if is_remote(path):
+        return
+    if not listed.exists():
+        _log.info("checkpoint %s has no list of its files: its checksums decide", path)
+        return
+    found = _sizes(path)
+    for name, size in json.loads(listed.read_text(encoding="utf-8")).items():
+        if found.get(name) != size:
+            raise ValueError(f"{name} has {found.get(name, 'no')} of {size} bytes")
+
+
 def _read_meta(path: Path, step: int) -> Meta:
-    meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(path / "meta")
+    _check_files(path)
+    # Not by a Checkpointer, here and below: it waits for other processes, which may see no damage.
+    meta = ocp.JsonCheckpointHandler().restore(epath.Path(path / "meta"))
     checksum = meta.pop("sha256")
     if checksum != _checksum_of_json(meta) or meta["step"] != step:
         raise ValueError("the description does not match its checksum")
@@ -292,8 +351,7 @@ def _read_leaves(path: Path, targets: Tree, meta: Meta) -> Tree:
         restore_args=jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), targets),
         partial_restore=True,
     )
-    reader = ocp.Checkpointer(ocp.PyTreeCheckpointHandler())
-    tree = reader.restore(path / "state", args=arguments)
+    tree = ocp.PyTreeCheckpointHandler().restore(epath.Path(path / "state"), args=arguments)
     expected = {tuple(leaf["path"]): leaf["sha256"] for leaf in meta["leaves"]}
     paths = [leaf["path"] for leaf in _described(tree)]
     for leaf, checksum in zip(paths, _checksums(jax.tree.leaves(tree)), strict=True):

@@ -1,6 +1,7 @@
 """The command line: `ganattn COMMAND`, see `ganattn --help`.
 
-Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
+Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what),
+3 a training process died (a line says which).
 """
 
 import argparse
@@ -14,36 +15,43 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from absl import flags
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
-from ganattn.errors import CheckpointError, ConfigError, UserError
+from ganattn.errors import CheckpointError, ConfigError
 from ganattn.evaluation.options import add_options
+from ganattn.storage import explained, hush_storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("ganattn").setLevel(logging.INFO)
+    _prepare_logging()
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
+    options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     if rest and options.command not in (_train, _evaluate):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     _prepare_environment()
     try:
         return options.command(options, rest) or 0
-    except UserError as error:
-        print(f"ganattn: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"ganattn: {where}{error.strerror or error}", file=sys.stderr)
+    except Exception as error:
+        text = explained(error)
+        if text is None:
+            raise
+        print(f"ganattn: {text}", file=sys.stderr)
         return 2
 
 
 def run() -> None:
     """Entry point of the `ganattn` script."""
-    sys.exit(main())
+    _prepare_logging()
+    hush_storage()
+    code = main()
+    if code:  # threads that wait for what has failed would hold up the exit for minutes
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -53,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         if name != "table":
-            sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+            sub.add_argument("--workdir", type=_folder, required=True, help="folder of the run")
         sub.set_defaults(command=command)
         return sub
 
@@ -62,6 +70,26 @@ def _parser() -> argparse.ArgumentParser:
         "--config", help="FILE[:VARIANT], and --config.FIELD=VALUE; the run's own when it resumes"
     )
     train.add_argument("--dry-run", action="store_true", help="print the resolved run and stop")
+    several = train.add_argument_group(
+        "several processes",
+        "On TPU pods and in Slurm they find each other; elsewhere give the first three.",
+    )
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 listens")
+    several.add_argument("--num-processes", type=int, metavar="N", help="1 trains alone, anywhere")
+    several.add_argument("--process-id", type=int, metavar="I", help="of this one, from 0")
+    several.add_argument(
+        "--local-processes", type=int, default=1, metavar="N", help="start N on this machine"
+    )
+    several.add_argument(
+        "--max-restarts", type=int, default=0, metavar="R", help="resume so often when one dies"
+    )
+    several.add_argument(
+        "--worker-timeout",
+        type=int,
+        default=60,
+        metavar="S",
+        help="seconds after which a silent process counts as dead and ends the others",
+    )
 
     translate = add(
         "translate", _translate, "Translates a picture or label map, or a folder of them."
@@ -133,14 +161,16 @@ def _step(text: str) -> "int | Literal['best']":
     return "best" if text == "best" else int(text)
 
 
-def _train(options: argparse.Namespace, overrides: list[str]) -> None:
+def _train(options: argparse.Namespace, overrides: list[str]) -> int | None:
     config = _resolve(options.config, overrides, options.workdir)
-    from ganattn.train import describe, train
-
     if options.dry_run:
+        from ganattn.train import describe
+
         print(describe(config))
-        return
-    print(train(config, options.workdir).message)
+        return None
+    from ganattn import launcher
+
+    return launcher.run(options, config)
 
 
 def _translate(options: argparse.Namespace, _: list[str]) -> None:
@@ -266,11 +296,16 @@ def _table(options: argparse.Namespace, _: list[str]) -> None:
     print(compare(read_table(options.table), options.runs))
 
 
+def _folder(text: str) -> Path:
+    """A local folder, or one in a bucket such as gs://name/run."""
+    return cast(Path, epath.Path(text)) if "://" in text else Path(text)
+
+
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:
     """The config file with its overrides, or the run's stored one when no file is named."""
     if config is None:
         stored = workdir / "config.json"
-        if not stored.is_file():
+        if not stored.exists():
             raise ConfigError(f"no run in {workdir} to resume: name a config with --config")
         base = configuration.from_dict(json.loads(stored.read_text(encoding="utf-8")))
     else:
@@ -304,6 +339,11 @@ def _require_field(config: ConfigDict, override: str) -> None:
             )
             raise ConfigError(f"{where} has no field {part!r}: {hint}")
         node = node[part]
+
+
+def _prepare_logging() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("ganattn").setLevel(logging.INFO)
 
 
 def _prepare_environment() -> None:

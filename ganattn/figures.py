@@ -6,8 +6,8 @@ import io
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePath
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -146,13 +146,18 @@ def save_picture(path: str | os.PathLike, picture: Image.Image | np.ndarray) -> 
     picture: Pillow's, or (h, w, 3) uint8. The file's suffix says the format. Raises ValueError for
     a suffix that Pillow does not know.
     """
-    path = Path(path)
+    path = cast(Path, path if isinstance(path, PurePath) else Path(path))  # a bucket's is no Path
     if isinstance(picture, np.ndarray):
         picture = Image.fromarray(picture)
+    content = io.BytesIO()
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"unknown file extension: {path.suffix}")
+    # quality is of JPEG; other formats do not look at it
+    picture.save(content, Image.registered_extensions()[path.suffix.lower()], quality=95)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        picture.save(temporary, quality=95)  # of JPEG; other formats do not look at it
+        temporary.write_bytes(content.getvalue())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -103,14 +103,14 @@ def standard(
 ) -> Hooks:
     """The hooks that `config.train` asks for, for a run that continues after `step`.
 
-    On other processes than 0 only checkpoints, the watch for numbers that are not finite, and clu's
-    log of scalars run; they write no files of their own.
+    On other processes than 0 only checkpoints and the watch for numbers that are not finite run;
+    they write nothing else.
     """
     every, total = config.train, config.optimizer.total_steps
     readers: list[Hook] = [StopWhenNotFinite(store)]
     watchers: list[Hook] = []
-    writer = create_writer(workdir)
     if jax.process_index() == 0:
+        writer = create_writer(workdir)
         readers.append(Scalars(workdir / "metrics.jsonl", writer, every.log_every, step, total))
         readers.append(Progress(writer, step, total))
         if every.pictures_every:
@@ -126,24 +126,18 @@ def standard(
             watchers.append(Histograms(workdir, writer, every.histograms_every, step))
         if every.profile_at:
             watchers.append(Profile(workdir / "profile", every.profile_at))
-    elif writer is not None:
-        readers.append(Scalars(None, writer, every.log_every, step, total))
     saver = SaveCheckpoints(store, config, every.checkpoint_every)
     return Hooks(readers, [*watchers, *extra], saver)
 
 
 def create_writer(workdir: Path) -> Any | None:
-    """clu's writer of TensorBoard events and log lines, or None without TensorFlow.
-
-    Processes other than 0 only log.
-    """
+    """clu's writer of TensorBoard events and log lines, or None without TensorFlow."""
     try:
         from clu import metric_writers
     except ImportError as error:
         _log.info("No TensorBoard events (%s); metrics are in metrics.jsonl", error)
         return None
-    just_logging = jax.process_index() > 0
-    return metric_writers.create_default_writer(os.fspath(workdir), just_logging=just_logging)
+    return metric_writers.create_default_writer(os.fspath(workdir))
 
 
 def fetch(metrics: Metrics) -> dict[str, float]:
@@ -269,22 +263,20 @@ class Progress:
 class Scalars:
     """JSON lines {"step", terms..., "seconds"}, and scalars for clu's writer, which it closes.
 
-    seconds: training time so far, that of the resumed run included. path: None writes no lines.
+    seconds: training time so far, that of the resumed run included.
     """
 
-    def __init__(self, path: Path | None, writer: Any | None, every: int, step: int, total: int):
-        self._lines = None if path is None else JsonLines(path, step)
+    def __init__(self, path: Path, writer: Any | None, every: int, step: int, total: int):
+        self._lines = JsonLines(path, step)
         self._writer, self._every, self._total = writer, every, total
-        before = self._lines.last.get("seconds", 0.0) if self._lines else 0.0
-        self._start = time.monotonic() - before
+        self._start = time.monotonic() - self._lines.last.get("seconds", 0.0)
 
     def __call__(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
         """Writes when the step is due, and at the last one."""
         if not _due(step, self._every) and step != self._total:
             return
-        if self._lines is not None:
-            seconds = round(time.monotonic() - self._start, 3)
-            self._lines.write({"step": step, **metrics, "seconds": seconds})
+        seconds = round(time.monotonic() - self._start, 3)
+        self._lines.write({"step": step, **metrics, "seconds": seconds})
         if self._writer is not None:
             self._writer.write_scalars(step, dict(metrics))
 

@@ -19,6 +19,7 @@ from ganattn.checkpoints import Step, restore_variables
 from ganattn.data.pictures import read_rgb
 from ganattn.errors import ConfigError, DataError, ForeignFileError
 from ganattn.interop.torch_files import read_torch
+from ganattn.storage import locate
 
 Picture = np.ndarray | Image.Image | str | os.PathLike
 Files = str | os.PathLike | Sequence[str | os.PathLike]
@@ -70,7 +71,7 @@ class Translator:
 
         Raises CheckpointError when there is none.
         """
-        variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
+        variables, meta = restore_variables(locate(workdir) / "checkpoints", step)
         config = configuration.from_dict(meta["config"])
         return cls(methods.create(config), variables, config.data.crop_size)
 

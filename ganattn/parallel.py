@@ -21,8 +21,12 @@ Tree = Any
 
 
 def create_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """One axis, named "batch", over all devices (or over those given)."""
-    return Mesh(np.array(devices or jax.devices()), (AXIS,))
+    """One axis, named "batch", over all devices (or over those given).
+
+    Those of a process lie side by side, so that its share of the batch is one piece of it.
+    """
+    found = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices or found), (AXIS,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -5,7 +5,6 @@ import math
 import os
 from collections.abc import Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -17,6 +16,7 @@ from ganattn import figures, latents, methods
 from ganattn.checkpoints import Step, restore_trees
 from ganattn.errors import ConfigError, DataError
 from ganattn.state import with_averages
+from ganattn.storage import locate
 
 CHUNK = 64  # pictures made at once
 FEW = 8  # from one to as many are made at once, too
@@ -89,7 +89,7 @@ class Sampler:
         average: takes the generator's moving average where the run kept one. Raises CheckpointError
         when there is no checkpoint, ConfigError for a run of a method that takes no noise.
         """
-        trees, meta = restore_trees(Path(workdir) / "checkpoints", step, ("variables", "ema"))
+        trees, meta = restore_trees(locate(workdir) / "checkpoints", step, ("variables", "ema"))
         method = methods.create(configuration.from_dict(meta["config"]))
         if method.takes != "latents":
             raise ConfigError(f"{workdir} makes pictures from {method.takes}, not from noise")

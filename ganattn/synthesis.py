@@ -4,7 +4,6 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -21,6 +20,7 @@ from ganattn.errors import ConfigError, DataError
 from ganattn.inference import Files, Picture, Translator, read_authors
 from ganattn.sampler import Sampler
 from ganattn.state import with_averages
+from ganattn.storage import locate
 
 Labels = np.ndarray | Image.Image | str | os.PathLike
 
@@ -65,7 +65,7 @@ class Synthesizer:
 
         Raises CheckpointError when there is none.
         """
-        variables, meta = restore_variables(Path(workdir) / "checkpoints", step)
+        variables, meta = restore_variables(locate(workdir) / "checkpoints", step)
         config = configuration.from_dict(meta["config"])
         return cls(methods.create(config), variables, config)
 
@@ -181,7 +181,7 @@ def from_workdir(
 
     Raises CheckpointError when there is no whole checkpoint.
     """
-    trees, meta = restore_trees(Path(workdir) / "checkpoints", step, ("variables", "ema"))
+    trees, meta = restore_trees(locate(workdir) / "checkpoints", step, ("variables", "ema"))
     variables = trees["variables"]
     config = configuration.from_dict(meta["config"])
     method = methods.create(config)

@@ -13,15 +13,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn import data, methods, parallel
+from ganattn import data, methods, parallel, processes
 from ganattn.checkpoints import Checkpoints
 from ganattn.config import to_dict
 from ganattn.hooks import Hook, standard
 from ganattn.periodic import create_measures
 from ganattn.preemption import Interrupt
 from ganattn.state import TrainState
+from ganattn.storage import locate
 from ganattn.workdir import (
-    local_folder,
     parameter_counts,
     refuse_other_method,
     write_config,
@@ -61,20 +61,23 @@ def train(
     ones. Raises ConfigError, DataError, CheckpointError, or DivergenceError when a number is no
     longer finite.
     """
-    workdir, total = local_folder(workdir), config.optimizer.total_steps
+    workdir, total = locate(workdir), config.optimizer.total_steps
     mesh = parallel.create_mesh()
     parallel.check_batch_size(config.data.batch_size, mesh)
+    processes.agree(json.dumps(to_dict(config)), "the config", "start all with the same command")
     method = method or methods.create(config)
     step_fn = parallel.map_method(method, mesh, config.parallel)
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         if batches is None:
             share = {"process_index": jax.process_index(), "process_count": jax.process_count()}
             batches = stack.enter_context(contextlib.closing(data.create(config, **share)))
+        processes.agree(f"{batches.sizes}", "the data", "let all read the same files")
         method.check_data(batches.sizes)
         measures = create_measures(config, method, batches)
         store = Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
         stack.callback(store.close)
         state, step = _resume_or_create(config, workdir, store, method, mesh)
+        processes.check_shared(workdir)
         if jax.process_index() == 0:
             write_config(config, workdir)
             write_versions(workdir)
@@ -95,7 +98,7 @@ def train(
             step += 1
             run(step, state, metrics)
         last = run.finish(step, state)
-    if batches.skipped:
+    if batches.skipped and jax.process_index() == 0:
         _log.warning("%d broken pictures were skipped: %s", len(batches.skipped), batches.skipped)
     if step >= total:
         message = f"finished at step {step}; everything is in {workdir}"
@@ -104,13 +107,17 @@ def train(
         f"preempted: step {step} of {total} is saved; resume with the same config: "
         f"ganattn train --workdir {workdir}"
     )
-    _log.warning(message)
+    if jax.process_index() == 0:
+        _log.warning(message)
     return Result("preempted", step, workdir, last, message)
 
 
 def _resume_or_create(config, workdir, store, method, mesh) -> tuple[TrainState, int]:
     """In this order: the newest whole checkpoint in the workdir, a fresh state."""
     seed = _seed(config)
+    processes.agree(
+        f"{store.steps()}", f"what lies in {store.directory}", "name a workdir that all share"
+    )
     if store.latest() is None:
         return parallel.replicate(method.create_state, mesh)(seed), 0
     refuse_other_method(config, workdir)

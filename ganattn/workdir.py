@@ -1,10 +1,12 @@
 """What a run keeps beside its checkpoints: its config, its versions, and lines of numbers."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import platform
+import time
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -15,18 +17,13 @@ from clu import parameter_overview
 from ml_collections import ConfigDict
 
 from ganattn.config import to_dict
-from ganattn.errors import CheckpointError, ConfigError
+from ganattn.errors import CheckpointError
 from ganattn.state import Variables, split
+from ganattn.storage import is_remote, write_whole
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("ganattn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow")
-
-
-def local_folder(workdir: str | os.PathLike) -> Path:
-    """The folder's absolute path; it need not exist. Raises ConfigError for a bucket or a file."""
-    if "://" in str(workdir) or Path(workdir).is_file():
-        raise ConfigError(f"workdir {workdir} is no local folder: name one, or mount the bucket")
-    return Path(workdir).absolute()
+_REWRITTEN_AFTER = 60.0  # seconds between versions of a file in a bucket
 
 
 def write_config(config: ConfigDict, workdir: Path) -> None:
@@ -90,6 +87,7 @@ def refuse_other_method(config: ConfigDict, workdir: Path) -> None:
 class JsonLines:
     """A file of JSON objects, one a line; on resume those after the restored step are dropped.
 
+    A local file gets every line at once; one in a bucket is written anew, each minute at most.
     last: the newest object that was kept, {} if there is none.
     """
 
@@ -100,22 +98,34 @@ class JsonLines:
             with contextlib.suppress(json.JSONDecodeError):  # a killed run leaves half a line
                 kept += [entry for entry in [json.loads(line)] if entry["step"] <= step]
         self.last = kept[-1] if kept else {}
-        write_whole(path, "".join(f"{json.dumps(entry)}\n" for entry in kept))
-        self._file = path.open("a", encoding="utf-8")
+        self._path, self._text = path, "".join(f"{json.dumps(entry)}\n" for entry in kept)
+        write_whole(path, self._text)
+        self._written = time.monotonic()
+        self._file = None if is_remote(path) else path.open("ab", buffering=0)
 
     def write(self, entry: Mapping[str, Any]) -> None:
-        """Appends a line that is on disk when this returns."""
-        self._file.write(f"{json.dumps(entry, allow_nan=False)}\n")
-        self._file.flush()
+        """Appends a line; a local file has it when this returns. Raises OSError."""
+        line = f"{json.dumps(entry, allow_nan=False)}\n"
+        if self._file is not None:
+            encoded = line.encode()
+            try:
+                whole = self._file.write(encoded) == len(encoded)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, os.fspath(self._path)) from error
+            if not whole:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(self._path))
+            return
+        self._text += line
+        if time.monotonic() - self._written > _REWRITTEN_AFTER:
+            self._rewrite()
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+        else:
+            self._rewrite()
 
-
-def write_whole(path: Path, content: str | bytes) -> None:
-    """Replaces a file in one go, in a folder made for it: old content or new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    def _rewrite(self) -> None:
+        write_whole(self._path, self._text)
+        self._written = time.monotonic()

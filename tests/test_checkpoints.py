@@ -191,6 +191,8 @@ DAMAGE = {
     "tree truncated": lambda step: os.truncate(step / "state" / "_METADATA", 50),
     "meta deleted": lambda step: shutil.rmtree(step / "meta"),
     "meta truncated": lambda step: os.truncate(step / "meta" / "metadata", 60),
+    "file that is never read deleted": lambda step: (step / "_CHECKPOINT_METADATA").unlink(),
+    "file that is never read truncated": lambda step: os.truncate(step / "state/_sharding", 9),
     "config changed": change_config,
     "checksum removed": remove_checksum,
     "another step's files": lambda step: shutil.copytree(
@@ -220,6 +222,13 @@ def test_damage_falls_back_to_the_newest_whole_one(saved, damage, caplog):
     store.save(3, state, CONFIG)
     store.close()
     assert store.latest() == 3
+
+
+def test_without_the_list_of_files_the_checksums_decide(saved):
+    (saved / "3" / "files.json").unlink()
+    assert restore_variables(saved)[1]["step"] == 3
+    DAMAGE["bit of an array"](saved / "3")
+    assert restore_variables(saved)[1]["step"] == 2
 
 
 def test_two_damaged_ones_are_passed_over(saved):

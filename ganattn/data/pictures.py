@@ -1,16 +1,19 @@
 """Picture files to upright 8-bit RGB, with Pillow: the decoder that all others must equal."""
 
 import io
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import jax
 import numpy as np
 from PIL import Image, ImageOps
 
 from ganattn.errors import DataError
+from ganattn.processes import agree, gather_text
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 ORIENTATION = 0x0112  # EXIF tag
@@ -114,9 +117,16 @@ class Scan(NamedTuple):
 
 
 def scan(paths: Sequence[Path], threads: int | None = None) -> Scan:
-    """Decodes every file once, JPEG at reduced size, to find broken and unusual ones."""
+    """Decodes every file once, JPEG at reduced size, to find broken and unusual ones.
+
+    Of several processes each decodes its share, and all get the same answer.
+    """
+    count, first = jax.process_count(), jax.process_index()
+    agree("\n".join(map(str, paths)), "the list of pictures", "let all read the same files")
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        kinds = list(pool.map(_kind, paths))
+        own = list(pool.map(_kind, paths[first::count]))
+    shares = [json.loads(text) for text in gather_text(json.dumps(own))]
+    kinds = [shares[i % count][i // count] for i in range(len(paths))]
     good = [i for i, kind in enumerate(kinds) if isinstance(kind, bool)]
     broken = [kind for kind in kinds if isinstance(kind, str)]
     return Scan([paths[i] for i in good], np.array([kinds[i] for i in good], bool), broken)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
@@ -129,7 +130,9 @@ class Semantic:
 
 
 def create(found: Mapping[str, Scenes], config: ConfigDict) -> Semantic:
-    """The pipeline over training and, if there are, test scenes; every label file is checked.
+    """The pipeline over training and, if there are, test scenes.
+
+    Every label file is checked, by one process of several.
 
     found: "train" and perhaps "test". Raises DataError for a label that is no class, or an instance
     map that is missing; ConfigError for a method without classes.
@@ -144,7 +147,7 @@ def create(found: Mapping[str, Scenes], config: ConfigDict) -> Semantic:
         for scenes in parts.values():
             check = partial(_check, scenes, method)
             with ThreadPoolExecutor(config.data.workers or os.cpu_count()) as pool:
-                list(pool.map(check, range(len(scenes))))
+                list(pool.map(check, range(jax.process_index(), len(scenes), jax.process_count())))
     return Semantic(parts["train"], parts.get("test", parts["train"]), config)
 
 

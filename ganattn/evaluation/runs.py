@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import jax
@@ -20,6 +19,7 @@ from ganattn.evaluation.sources import Named, Source, digest_of
 from ganattn.evaluation.subjects import Made
 from ganattn.sampler import Sampler
 from ganattn.state import with_averages
+from ganattn.storage import locate
 
 PICTURES, LABEL_MAPS, LATENTS = 8, 1, 32  # examples that a device makes pictures of at once
 
@@ -56,7 +56,7 @@ class Run:
         facades may be. samples: see `Run`. Raises CheckpointError when there is no such checkpoint,
         DataError when the data is not there (any more).
         """
-        trees, meta = restore_trees(Path(workdir) / "checkpoints", step, ("variables", "ema"))
+        trees, meta = restore_trees(locate(workdir) / "checkpoints", step, ("variables", "ema"))
         config = config or configuration.from_dict(meta["config"])
         if pairs and config.data.layout == "unpaired":
             with config.unlocked():

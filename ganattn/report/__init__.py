@@ -6,7 +6,7 @@ from pathlib import Path
 from ganattn.errors import ConfigError, DataError
 from ganattn.report import charts, page
 from ganattn.report.logs import Logs
-from ganattn.workdir import local_folder, write_whole
+from ganattn.storage import locate, write_whole
 
 __all__ = ["write_report"]
 
@@ -20,13 +20,13 @@ def write_report(
     spread over the run, the newest included. Only logs are read: the run may go on meanwhile.
     Raises DataError when `workdir` holds no logs, ConfigError when matplotlib is missing.
     """
-    workdir = local_folder(workdir)
+    workdir = locate(workdir)
     if pictures < 1:
         raise ConfigError(f"{pictures} pictures of a kind are asked for: show at least 1")
     logs = Logs.read(workdir)
     if not (logs.losses or logs.results or logs.scores or logs.pictures):
         raise DataError(f"no logs of a run in {workdir}: name the workdir of ganattn train")
-    folder = workdir / "report" if output is None else local_folder(output)
+    folder = workdir / "report" if output is None else locate(output)
     drawn = charts.draw(logs)
     for name, png in drawn.items():
         write_whole(folder / f"{name}.png", png)
