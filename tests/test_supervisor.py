@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -103,6 +104,29 @@ def test_sigterm_is_passed_on_and_ends_the_restarts(tmp_path, capsys):
     threading.Thread(target=interrupt).start()
     assert supervise([child(code)], restarts=5) == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_before_training_began(tmp_path, capsys):
+    ready = tmp_path / "ready"
+
+    def interrupt():
+        while not ready.exists():
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    assert supervise([child(f"once({str(ready)!r})\ntime.sleep(60)\n")], restarts=5) == 0
+    assert capsys.readouterr().err == "ganattn: stopped before training began\n"
+
+
+def test_strangers_are_not_heard(tmp_path):
+    attempt = supervisor.Attempt([child(joined(0) + "time.sleep(1)\n")], 30.0)
+    with contextlib.closing(attempt):
+        verdict = {"text": "x", "sure": True, "mendable": False}
+        for line in (b"GET / HTTP/1.1", b"5", json.dumps({"cause": verdict}).encode()):
+            with socket.create_connection(attempt._door.getsockname()) as stranger:
+                stranger.sendall(line + b"\n")
+        assert attempt.run() is None
 
 
 class Machines:
