@@ -179,7 +179,18 @@ def test_what_is_explained_and_what_is_a_defect():
     except RuntimeError as error:
         assert "No space left on device: make room" in storage.explained(error)
     assert storage.explained(ValueError("RESOURCE_EXHAUSTED: Out of memory")) is None
-    assert storage.explained(KeyError("a")) is None
+    try:
+        try:
+            open("/nowhere/at/all")
+        finally:
+            raise KeyError("a defect")
+    except KeyError as error:
+        assert storage.explained(error) is None
+    denied = PermissionError(13, "Permission denied", "x")
+    assert (storage.trouble(denied), storage.explained(denied)) == (
+        "Permission denied",
+        "x: Permission denied",
+    )
     try:
         try:
             raise DataError("no folder x: set it")
