@@ -76,7 +76,7 @@ def trouble(error: BaseException | None) -> str:
     """What is wrong with the disk if that is what an error comes from, else ""."""
     for one in _chain(error):
         if isinstance(one, OSError) and one.errno in _ERRORS:
-            return one.strerror
+            return one.strerror or str(one)
         found = next((phrase for phrase in _TROUBLE if phrase in str(one)), "")
         if found:
             return found

@@ -6,6 +6,7 @@ import os
 import posixpath
 import resource
 import signal
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -181,7 +182,7 @@ def test_what_is_explained_and_what_is_a_defect():
     assert storage.explained(ValueError("RESOURCE_EXHAUSTED: Out of memory")) is None
     try:
         try:
-            open("/nowhere/at/all")
+            Path("/nowhere/at/all").read_text()
         finally:
             raise KeyError("a defect")
     except KeyError as error:
