@@ -1,6 +1,7 @@
 """Where a run lies: a local folder, or a bucket that etils reaches (gs://...)."""
 
 import contextlib
+import errno
 import logging
 import os
 import sys
@@ -12,6 +13,9 @@ from etils import epath
 
 from ganattn.errors import ConfigError, UserError
 
+_ERRORS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO
+)  # fmt: skip
 _TROUBLE = (  # how libraries without a class for it name a disk's trouble in their messages
     "No space left on device",
     "Disk quota exceeded",
@@ -71,8 +75,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def trouble(error: BaseException | None) -> str:
     """What is wrong with the disk if that is what an error comes from, else ""."""
     for one in _chain(error):
-        if isinstance(one, OSError) and one.strerror:
-            return one.strerror
+        if isinstance(one, OSError) and one.errno in _ERRORS:
+            return one.strerror or str(one)
         found = next((phrase for phrase in _TROUBLE if phrase in str(one)), "")
         if found:
             return found

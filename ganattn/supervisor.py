@@ -66,7 +66,9 @@ class Wire:
             self.heard = time.monotonic()
         *lines, self._rest = (self._rest + b"".join(chunks)).split(b"\n")
         with contextlib.suppress(ValueError):
-            return [json.loads(line) for line in lines if line]
+            messages = [json.loads(line) for line in lines if line]
+            if all(isinstance(message, dict) for message in messages):
+                return messages
         self.closed = True  # a stranger
         return []
 
@@ -110,16 +112,23 @@ class Child:
         if code is None:
             still = self.wire.process >= 0 and self.wire.silent() > timeout
             return Cause(f"{name} stood still for {timeout:g} s") if still else None
+        self.note(self.wire.receive())
         if code == MENDABLE and self.error:
             own = "" if self.wire.process <= 0 else f"{name}: "  # 0 speaks for all
             return Cause(own + self.error, mendable=True)
         if code < 0:
             number = signal.Signals(-code)
             return Cause(f"{name} was killed by {number.name}", sure=number != signal.SIGABRT)
+        if code == LOST:
+            return Cause(f"{name} lost the others, as its messages above say", sure=False)
         if code:
-            mendable = code == MENDABLE
-            return Cause(f"{name} ended with exit code {code}", code != LOST, mendable)
+            return Cause(f"{name} ended with exit code {code}", mendable=code == MENDABLE)
         return None
+
+    def note(self, messages: Sequence[dict]) -> None:
+        """Keeps what the process says went wrong."""
+        for message in messages:
+            self.error = message.get("error", self.error)
 
 
 class Attempt:
@@ -185,8 +194,9 @@ class Attempt:
 
     def _listen(self) -> Cause | None:
         for child in self._children:
-            for message in child.wire.receive():
-                child.error = message.get("error", child.error)
+            messages = child.wire.receive()
+            child.note(messages)
+            for message in messages:
                 if "index" in message:
                     self._meet(child, **message)
         with contextlib.suppress(BlockingIOError):
@@ -295,8 +305,10 @@ def supervise(
             print(f"ganattn: {cause.text}", file=sys.stderr)
             return MENDABLE
         if signals:
-            print(f"ganattn: {cause.text} while it was asked to stop", file=sys.stderr)
-            return FAILED
+            early = "SIGTERM" in cause.text  # a process that trains saves first
+            text = "stopped before training began" if early else f"{cause.text} while it stopped"
+            print(f"ganattn: {text}", file=sys.stderr)
+            return 0 if early else FAILED
         left = count < restarts
         then = f"restart {count + 1} of {restarts}" if left else "the same command resumes the run"
         then = f"all were stopped; {then}" if len(attempt.names) > 1 else then

@@ -49,7 +49,7 @@ class Share(Batches):
 
 
 def double(workdir, total, hooks=()):
-    config = configure(total)
+    config = configure(total, pictures_every=4, histograms_every=4)
     method = Double.from_config(config)
     return train(config, workdir, method=method, batches=Share(8), hooks=hooks)
 
@@ -98,6 +98,10 @@ def test_two_processes_are_killed_restarted_stopped_and_continued_by_one(
     assert store.latest() == step
     entries = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == list(range(1, step + 1))
+
+    assert (workdir / "pictures" / "a2b_0000004.png").is_file()
+    assert "generator/rho" in (workdir / "rho.jsonl").read_text()
+    assert not list(workdir.glob(".shared-*"))
 
     double(workdir, step + 2)
     double(tmp_path / "one", step + 2)

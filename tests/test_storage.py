@@ -7,6 +7,7 @@ import posixpath
 import resource
 import shutil
 import signal
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -214,7 +215,18 @@ def test_what_is_explained_and_what_is_a_defect():
     except RuntimeError as error:
         assert "No space left on device: make room" in storage.explained(error)
     assert storage.explained(ValueError("RESOURCE_EXHAUSTED: Out of memory")) is None
-    assert storage.explained(KeyError("a")) is None
+    try:
+        try:
+            Path("/nowhere/at/all").read_text()
+        finally:
+            raise KeyError("a defect")
+    except KeyError as error:
+        assert storage.explained(error) is None
+    denied = PermissionError(13, "Permission denied", "x")
+    assert (storage.trouble(denied), storage.explained(denied)) == (
+        "Permission denied",
+        "x: Permission denied",
+    )
     try:
         try:
             raise DataError("no folder x: set it")

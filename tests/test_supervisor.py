@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -27,6 +28,7 @@ def once(path):
     open(path, "w").close()
     return new
 """
+BEAT = "for _ in range(100): os.write(fd, bytes([10])); time.sleep(0.1)\n"
 TWO = '["a", "a"]'
 
 
@@ -53,10 +55,10 @@ def test_the_killed_one_is_named_and_all_start_again(tmp_path, capsys):
     def wait(path):
         return f"while not os.path.exists({str(path)!r}): time.sleep(0.01)\n"
 
-    first = f"first = once({str(ready)!r})\n" + wait(flag)
-    # The other one fails in answer, as it does when its partner's connection breaks.
+    # The other one fails in answer, and is seen first: its partner takes long to be gone.
+    first = f"first = once({str(ready)!r})\n"
     echo = f"if first: sys.exit({supervisor.LOST})\n"
-    die = f"if once({str(flag)!r}): os.kill(os.getpid(), signal.SIGKILL)\n"
+    die = f"if once({str(flag)!r}): time.sleep(0.7); os.kill(os.getpid(), signal.SIGKILL)\n"
     commands = [child(joined(0) + first + echo), child(joined(1) + wait(ready) + die)]
     assert supervise(commands, restarts=1) == 0
     expected = "process 1 was killed by SIGKILL; all were stopped; restart 1 of 1"
@@ -83,8 +85,7 @@ def test_what_a_person_can_mend_is_said_once_and_not_tried_again(capsys):
 
 
 def test_one_that_stands_still_is_named(capsys):
-    beat = "while True: os.write(fd, bytes([10])); time.sleep(0.1)\n"
-    commands = [child(joined(0) + beat), child(joined(1) + "time.sleep(60)\n")]
+    commands = [child(joined(0) + BEAT), child(joined(1) + "time.sleep(10)\n")]
     assert supervise(commands, timeout=1.0) == supervisor.FAILED
     assert "process 1 stood still for 1 s" in capsys.readouterr().err
 
@@ -103,6 +104,29 @@ def test_sigterm_is_passed_on_and_ends_the_restarts(tmp_path, capsys):
     threading.Thread(target=interrupt).start()
     assert supervise([child(code)], restarts=5) == 0
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_before_training_began(tmp_path, capsys):
+    ready = tmp_path / "ready"
+
+    def interrupt():
+        while not ready.exists():
+            time.sleep(0.01)
+        signal.raise_signal(signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    assert supervise([child(f"once({str(ready)!r})\ntime.sleep(60)\n")], restarts=5) == 0
+    assert capsys.readouterr().err == "ganattn: stopped before training began\n"
+
+
+def test_strangers_are_not_heard(tmp_path):
+    attempt = supervisor.Attempt([child(joined(0) + "time.sleep(1)\n")], 30.0)
+    with contextlib.closing(attempt):
+        verdict = {"text": "x", "sure": True, "mendable": False}
+        for line in (b"GET / HTTP/1.1", b"5", json.dumps({"cause": verdict}).encode()):
+            with socket.create_connection(attempt._door.getsockname()) as stranger:
+                stranger.sendall(line + b"\n")
+        assert attempt.run() is None
 
 
 class Machines:
@@ -132,9 +156,6 @@ class Machines:
         for thread in self.threads:
             thread.join(30)
         return [cause and cause.text for cause in self.causes]
-
-
-BEAT = "while True: os.write(fd, bytes([10])); time.sleep(0.1)\n"
 
 
 @pytest.mark.parametrize("dying", [0, 1])
