@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | sample | import | export`.
+"""The command line: `ganattn COMMAND`, see `ganattn --help`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what).
 """
@@ -11,13 +11,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
 from ganattn.errors import CheckpointError, ConfigError, UserError
+from ganattn.evaluation.options import add_options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("ganattn").setLevel(logging.INFO)
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if rest and options.command is not _train:
+    if rest and options.command not in (_train, _evaluate):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     _prepare_environment()
     try:
@@ -51,7 +52,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
+        if name != "table":
+            sub.add_argument("--workdir", type=Path, required=True, help="folder of the run")
         sub.set_defaults(command=command)
         return sub
 
@@ -73,7 +75,18 @@ def _parser() -> argparse.ArgumentParser:
         "--style", type=Path, help="of label maps: a picture whose style is used"
     )
     translate.add_argument("--seed", type=int, help="of label maps: draws a style for each")
-    translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
+    translate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
+
+    text = "Scores a run's test pictures, or any pictures, as the papers do."
+    more = " --config.data.path=FOLDER and its like evaluate a run on other data."
+    evaluate = commands.add_parser("evaluate", help=text, description=text + more)
+    add_options(evaluate)
+    evaluate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
+    evaluate.set_defaults(command=_evaluate)
 
     sample = add("sample", _sample, "Makes pictures from noise, or paths between them.")
     sample.add_argument("--num", type=int, default=16, help="of pictures, or of paths")
@@ -87,7 +100,9 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--interpolate", type=int, metavar="STEPS", help="pictures a path")
     sample.add_argument("--truncation", type=float, help="largest number in the noise")
     sample.add_argument("--live", action="store_true", help="not the generator's moving average")
-    sample.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
+    sample.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
     imported.add_argument("system", help="whose, such as ugatit or cyclegan")
@@ -97,10 +112,27 @@ def _parser() -> argparse.ArgumentParser:
         help=".pt of all networks, or one a network: NAME=FILE or *_net_NAME.pth",
     )
 
+    report = add("report", _report, "Writes a page with the curves and pictures of a run.")
+    report.add_argument("--output", type=Path, help="folder for it; WORKDIR/report")
+    report.add_argument(
+        "--pictures", type=int, default=6, help="grids of each kind, spread over the run"
+    )
+
+    table = add("table", _table, "Prints a paper's table beside what runs have measured.")
+    table.add_argument("table", metavar="TABLE", help="such as ugatit-1, spap-1 or guidance-1")
+    table.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the workdirs")
+
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--direction", default="a2b")
+    export.add_argument("--step", type=_step, help="as for translate")
     return parser
+
+
+def _step(text: str) -> "int | Literal['best']":
+    if text != "best" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is no step: give a number or "best"')
+    return "best" if text == "best" else int(text)
 
 
 def _train(options: argparse.Namespace, overrides: list[str]) -> None:
@@ -140,6 +172,14 @@ def _translate(options: argparse.Namespace, _: list[str]) -> None:
             if options.heatmaps and made.heatmaps is not None:
                 save_picture(options.output / "heatmaps" / name, made.heatmaps[i])
     print(f"{len(names)} pictures in {options.output}")
+
+
+def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
+    from ganattn.evaluation import command
+
+    if overrides and options.workdir is None:
+        raise ConfigError(f"{overrides[0]} is of a run's config: give --workdir")
+    command.run(options, _resolve(None, overrides, options.workdir) if overrides else None)
 
 
 def _sample(options: argparse.Namespace, _: list[str]) -> None:
@@ -202,7 +242,7 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.inference import Translator
     from ganattn.interop.export import export_translator
 
-    translator = Translator.from_workdir(options.workdir)
+    translator = Translator.from_workdir(options.workdir, options.step)
     if translator.method.takes != "pictures":
         takes = {"labels": "label maps", "latents": "noise"}[translator.method.takes]
         raise ConfigError(f"{options.workdir} takes {takes}: export writes picture translators")
@@ -213,6 +253,19 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
         )
     export_translator(method, translator.variables, size, options.output, options.direction)
     print(f"{options.output}: pictures (b, {size}, {size}, 3) in [-1, 1], any batch b")
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.report import write_report
+
+    print(write_report(options.workdir, options.output, options.pictures))
+
+
+def _table(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.tables import read_table
+    from ganattn.tables.text import compare
+
+    print(compare(read_table(options.table), options.runs))
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:

@@ -25,6 +25,7 @@ from ml_collections import ConfigDict
 from ganattn import figures
 from ganattn.checkpoints import Checkpoints
 from ganattn.errors import DivergenceError
+from ganattn.periodic import Evaluate
 from ganattn.scores import Scores
 from ganattn.state import TrainState, with_averages
 from ganattn.workdir import JsonLines
@@ -97,6 +98,7 @@ def standard(
     method: Any,
     batches: Any,
     step: int,
+    measures: Sequence[Any] = (),
     extra: Iterable[Hook] = (),
 ) -> Hooks:
     """The hooks that `config.train` asks for, for a run that continues after `step`.
@@ -118,6 +120,8 @@ def standard(
             watchers.append(
                 Scores(workdir, method, batches.truth, every=often, step=step, total=total)
             )
+        if measures:
+            watchers.append(Evaluate(config, workdir, store, measures, step))
         if every.histograms_every:
             watchers.append(Histograms(workdir, writer, every.histograms_every, step))
         if every.profile_at:

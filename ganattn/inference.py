@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, interop, methods
-from ganattn.checkpoints import restore_variables
+from ganattn.checkpoints import Step, restore_variables
 from ganattn.data.pictures import read_rgb
 from ganattn.errors import ConfigError, DataError, ForeignFileError
 from ganattn.interop.torch_files import read_torch
@@ -65,8 +65,8 @@ class Translator:
         self.size = size
 
     @classmethod
-    def from_workdir(cls, workdir: str | os.PathLike, step: int | None = None) -> Self:
-        """Loads the newest whole checkpoint of a run, or that of `step`.
+    def from_workdir(cls, workdir: str | os.PathLike, step: Step | None = None) -> Self:
+        """Loads the newest whole checkpoint of a run, or that of `step`, which may be "best".
 
         Raises CheckpointError when there is none.
         """

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, latents, methods
-from ganattn.checkpoints import restore_trees
+from ganattn.checkpoints import Step, restore_trees
 from ganattn.errors import ConfigError, DataError
 from ganattn.state import with_averages
 
@@ -82,7 +82,7 @@ class Sampler:
 
     @classmethod
     def from_workdir(
-        cls, workdir: str | os.PathLike, step: int | None = None, *, average: bool = True
+        cls, workdir: str | os.PathLike, step: Step | None = None, *, average: bool = True
     ) -> Self:
         """Loads the newest whole checkpoint of a run, or that of `step`.
 

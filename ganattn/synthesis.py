@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, methods
-from ganattn.checkpoints import restore_trees, restore_variables
+from ganattn.checkpoints import Step, restore_trees, restore_variables
 from ganattn.data.pictures import read_ids, read_rgb, to_float
 from ganattn.data.semantic import checked
 from ganattn.errors import ConfigError, DataError
@@ -60,7 +60,7 @@ class Synthesizer:
         self.method, self.variables, self._config = method, variables, config
 
     @classmethod
-    def from_workdir(cls, workdir: str | os.PathLike, step: int | None = None) -> Self:
+    def from_workdir(cls, workdir: str | os.PathLike, step: Step | None = None) -> Self:
         """Loads the newest whole checkpoint of a run, or that of `step`.
 
         Raises CheckpointError when there is none.
@@ -174,7 +174,7 @@ class Synthesizer:
 
 
 def from_workdir(
-    workdir: str | os.PathLike, step: int | None = None
+    workdir: str | os.PathLike, step: Step | None = None
 ) -> Translator | Synthesizer | Sampler:
     """What a run's method needs: a `Translator` of pictures, a `Synthesizer` from label maps, or a
     `Sampler` from noise.

@@ -11,6 +11,7 @@ from ganattn import data, methods
 from ganattn.checkpoints import Checkpoints
 from ganattn.cli import main
 from ganattn.config import find, load
+from ganattn.data.pictures import read_rgb
 from ganattn.data.single import held_out
 from ganattn.errors import ConfigError, DataError
 from ganattn.sampler import Sampler
@@ -38,6 +39,11 @@ def sampler(workdir):
     made = from_workdir(workdir)
     assert isinstance(made, Sampler) and ganattn.Sampler is Sampler
     return made
+
+
+def size(path):
+    height, width, _ = read_rgb(path).shape
+    return width, height
 
 
 def test_samples_depend_on_seed_and_index_alone(sampler):
@@ -99,11 +105,12 @@ def test_the_command_line(workdir, tmp_path, capsys):
     assert sample("--num", 5, "--seed", 3, "--output", out, "--heatmaps", *grids) == 0
     assert len(list(out.glob("*.png"))) == 5
     assert sorted(p.name for p in (out / "heatmaps").iterdir()) == sorted(FUSES)
-    assert Image.open(tmp_path / "grid.png").size == (3 * 64, 2 * 64)
-    first = np.asarray(Image.open(out / "0000.png"))
-    np.testing.assert_array_equal(first, Sampler.from_workdir(workdir)(1, seed=3).images[0])
+    assert size(tmp_path / "grid.png") == (3 * 64, 2 * 64)
+    np.testing.assert_array_equal(
+        read_rgb(out / "0000.png"), Sampler.from_workdir(workdir)(1, seed=3).images[0]
+    )
     assert sample("--num", 2, "--interpolate", 3, "--grid", tmp_path / "path.png") == 0
-    assert Image.open(tmp_path / "path.png").size == (3 * 64, 2 * 64)
+    assert size(tmp_path / "path.png") == (3 * 64, 2 * 64)
     capsys.readouterr()
     for command, line in (
         (["sample"], "nothing to write"),

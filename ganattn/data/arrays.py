@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from ganattn.data.batches import Tests, numbered
 from ganattn.data.pictures import resize, to_float
 from ganattn.data.sampling import DOMAINS, Draws
 from ganattn.errors import DataError
@@ -23,6 +24,7 @@ class Memory:
         self.paired = paired
         self._crop, self._interpolation = data.crop_size, data.interpolation
         domains = sorted(name for name in pictures if not name.startswith("test_"))
+        self._held_out = all(f"test_{name}" in pictures for name in domains)
         self._test = {
             domain: pictures.get(f"test_{domain}", pictures[domain]) for domain in domains
         }
@@ -48,6 +50,16 @@ class Memory:
             domain: to_float(_resize_all(test[shown[domain]], self._crop, self._interpolation))
             for domain, test in self._test.items()
         }
+
+    @property
+    def tests(self) -> Tests:
+        """See `Pipeline`."""
+        names = {domain: numbered(len(test)) for domain, test in self._test.items()}
+        return Tests(names, self._test_example, self._held_out)
+
+    def _test_example(self, domain: str, index: int) -> dict[str, np.ndarray]:
+        picture = self._test[domain][index]
+        return {domain: to_float(resize(picture, self._crop, self._crop, self._interpolation))}
 
     def _augment(self, pictures: np.ndarray, draws: Draws) -> np.ndarray:
         result = np.empty((len(draws.example), self._crop, self._crop, 3), np.uint8)

@@ -15,7 +15,9 @@ from ganattn.config import find, load
 from ganattn.errors import ConfigError
 from ganattn.state import TrainState
 
-START, STEPS = 2, 24
+START, STEPS = 2, 6
+MANY = 100
+MOVED = ["batch_stats", "spectral"]
 RNG = np.random.default_rng(0)
 
 
@@ -34,7 +36,7 @@ def leaves(tree, *words):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Method and the states along a run in which the pyramids start late."""
+    """Method, the states of a run with a late start, and one whose power iterations went on."""
     config = configure(pyramid_start_step=START, ema_start_step=1)
     method, batches = methods.create(config), data.create(config)
     state = quick_jit(method.create_state)(jax.random.key(0))
@@ -43,7 +45,17 @@ def trained():
         state, _ = step(state, batches(i))
         states.append(jax.device_get(state.replace(rng=())))
     batches.close()
-    return method, states
+    settled = states[-1]
+    batch = {"image": np.zeros((8, 16, 16, 3), np.float32)}
+    for _ in range(MANY):
+        state, _ = step(state, batch)
+        # Back to the same weights: at this size Adam turns them as fast as the iterations follow.
+        variables = {
+            name: {**tree, "params": settled.variables[name]["params"]}
+            for name, tree in state.variables.items()
+        }
+        state = state.replace(variables=variables)
+    return method, [*states, jax.device_get(state.replace(rng=()))]
 
 
 def test_pyramids_wait(trained):
@@ -71,7 +83,7 @@ def test_until_the_start_spap_is_the_plain_generator_bit_for_bit(trained):
 
     def make(network, variables):
         both = [
-            network.apply(variables, vectors, kind, kind == "batch", mutable=["batch_stats"])[0]
+            network.apply(variables, vectors, kind, kind == "batch", mutable=MOVED)[0]
             for kind in ("running", "batch")
         ]
         return [each.images for each in both]
@@ -104,7 +116,7 @@ def test_weights_are_of_norm_one(trained):
 def test_the_average_follows_and_nothing_else_changes(trained):
     _, states = trained
     average = {k: states[0].variables["generator"][k] for k in ("params", "batch_stats")}
-    for step, state in enumerate(states[1:], start=1):
+    for step, state in enumerate(states[1:-1], start=1):
         share = 0.5 if step > 1 else 0.0
         live = {k: state.variables["generator"][k] for k in average}
         average = jax.tree.map(lambda a, x, s=share: s * a + (1 - s) * x, average, live)
@@ -144,12 +156,11 @@ def test_the_discriminators_steps_are_its_own():
         for group in method.groups
     }
     assert counts == {"generator": {1}, "discriminator": {2}}
-    # Adam's first update moves a weight by at most the rate, the second by about as much again.
-    for group, rate, least in (("generator", 1e-4, 0), ("discriminator", 2e-4, 2e-4)):
+    # Adam's first update moves a weight by the rate at most, and almost so; the second does again.
+    for group, least, most in (("generator", 0.9e-4, 1.001e-4), ("discriminator", 3e-4, 5e-4)):
         old, now = (leaves(s.variables[group]["params"]) for s in (state, new))
-        moved = max(np.abs(now[name] - old[name]).max() for name in old)
-        assert least < moved * 1.001 and moved < 1.001 * (rate + least)
-    with pytest.raises(ConfigError, match="multiple of config.method.discriminator_steps, 3"):
+        assert least < max(np.abs(now[name] - old[name]).max() for name in old) < most
+    with pytest.raises(ConfigError, match="discriminator_steps, 3, which"):
         methods.create(configure(discriminator_steps=3))
 
 
