@@ -100,9 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--interpolate", type=int, metavar="STEPS", help="pictures a path")
     sample.add_argument("--truncation", type=float, help="largest number in the noise")
     sample.add_argument("--live", action="store_true", help="not the generator's moving average")
-    sample.add_argument(
-        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
-    )
+    sample.add_argument("--step", type=_step, help="as for translate")
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
     imported.add_argument("system", help="whose, such as ugatit or cyclegan")

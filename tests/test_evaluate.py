@@ -57,6 +57,18 @@ def translating():
     return Run(methods.create(config), variables, config, 3, batches)
 
 
+def drawn(method):
+    """Variables of the generator; initialising them would compile for seconds."""
+    shapes = jax.eval_shape(lambda: method.initialize("generator", jax.random.key(0)))
+    rng = np.random.default_rng(0)
+
+    def draw(x):
+        values = rng.normal(0, 0.1, x.shape) if x.ndim > 1 else rng.uniform(0.3, 1, x.shape)
+        return values.astype(x.dtype)
+
+    return jax.tree.map(draw, shapes)
+
+
 @pytest.fixture(scope="module")
 def synthesizing():
     """A run of DAGAN."""
@@ -64,12 +76,9 @@ def synthesizing():
     with config.unlocked():
         config.method.width = 2
     method = methods.create(config)
-    shapes = jax.eval_shape(lambda: method.initialize("generator", jax.random.key(0)))
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda x: rng.uniform(0.01, 0.1, x.shape).astype(x.dtype), shapes)
     scenes = semantic.Scenes(procedural.scenes(COUNT, 32, 32, 0))
     batches = Batches(semantic.create({"train": scenes, "test": scenes}, config), config)
-    return Run(method, {"generator": variables}, config, 3, batches)
+    return Run(method, {"generator": drawn(method)}, config, 3, batches)
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +155,22 @@ def test_label_map_methods_are_scored_by_segmenter_and_attention(synthesizing):
     assert 0 <= found["attention_intensity"]["value"] <= 1
     with pytest.raises(DataError, match="mean_fid and mean_kid need"):
         evaluate_run(run, ["mean_kid"], settings)
+
+
+def test_methods_that_take_noise_are_scored_by_their_samples(tmp_path):
+    config = load(find("sndcgan"), "tiny")
+    method, side = methods.create(config), config.data.crop_size
+    pictures = procedural.test_set(COUNT, side, 0)
+    arrays = {"image": pictures["a"], "test_image": pictures["b"]}
+    batches = Batches(Memory(arrays, config.data), config)
+    run = Run(method, {"generator": drawn(method)}, config, 3, batches, samples=6)
+    (line,) = evaluate_run(run, ["fid"], Settings(features=thumbnails), output=tmp_path)
+    made, real = (collect(x, thumbnails) for x in (tmp_path / "latent2image", pictures["b"]))
+    assert line["samples"] == [6, COUNT] and line["direction"] == "latent2image"
+    assert line["value"] == pytest.approx(frechet_distance(made, real))
+    assert len(np.unique(made.features, axis=0)) == 6
+    with pytest.raises(DataError, match="mean_fid and mean_kid need"):
+        evaluate_run(run, ["mean_kid"], Settings(features=thumbnails))
 
 
 def test_attention_counts_what_it_finds():

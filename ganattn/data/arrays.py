@@ -24,7 +24,7 @@ class Memory:
         self.paired = paired
         self._crop, self._interpolation = data.crop_size, data.interpolation
         domains = sorted(name for name in pictures if not name.startswith("test_"))
-        self._held_out = all(f"test_{name}" in pictures for name in domains)
+        self._held_out = all(f"test_{domain}" in pictures for domain in domains)
         self._test = {
             domain: pictures.get(f"test_{domain}", pictures[domain]) for domain in domains
         }

@@ -21,7 +21,7 @@ from ganattn.evaluation.subjects import Made
 from ganattn.sampler import Sampler
 from ganattn.state import with_averages
 
-PICTURES, LABEL_MAPS, SAMPLES = 8, 1, 32  # examples that a device makes pictures of at once
+PICTURES, LABEL_MAPS, LATENTS = 8, 1, 32  # examples that a device makes pictures of at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +51,10 @@ class Run:
     ) -> Self:
         """The newest whole checkpoint of a run, or that of `step`, and the run's data.
 
-        config: the run's with other data, or None. pairs: pictures of unpaired training are pairs
-        by name, as those of maps and facades may be. samples: see `Run`. Raises CheckpointError
-        when there is no such checkpoint, DataError when the data is not there (any more).
+        Moving averages stand for the variables where a run keeps them. config: the run's with other
+        data, or None. pairs: pictures of unpaired training are pairs by name, as those of maps and
+        facades may be. samples: see `Run`. Raises CheckpointError when there is no such checkpoint,
+        DataError when the data is not there (any more).
         """
         trees, meta = restore_trees(Path(workdir) / "checkpoints", step, ("variables", "ema"))
         config = config or configuration.from_dict(meta["config"])
@@ -69,6 +70,8 @@ class Run:
         if direction not in self.method.directions:
             known = ", ".join(self.method.directions)
             raise ConfigError(f"the run has no direction {direction!r}: use {known}")
+        if self.method.takes not in MAKERS:
+            raise ConfigError(f"a method that takes {self.method.takes} cannot be evaluated yet")
         return Direction(self, direction)
 
 
@@ -198,20 +201,20 @@ def _translate(subject: Direction) -> Iterator[Made]:
 
 
 def _sample(subject: Direction) -> Iterator[Made]:
-    """Samples of one seed, by the generator's moving average where the run kept one."""
-    run, vectors = subject.run, Sampler(subject.run.method, {}).draw(subject.count)
+    """The first samples of seed 0."""
+    run = subject.run
 
-    def function(variables: Any, latents: Any) -> tuple[Any, Any]:
-        made = run.method.translate(variables, latents)
-        return made.images, made.attention
+    def function(variables: Any, latents: Any) -> Any:
+        return run.method.translate(variables, latents, direction=subject.direction).images
 
     prefixes = run.method.translates_with
     variables = {name: v for name, v in run.variables.items() if name.startswith(prefixes)}
-    generate = Batched(function, variables, SAMPLES * len(jax.local_devices()))
+    generate = Batched(function, variables, LATENTS * len(jax.local_devices()))
+    latents = Sampler(run.method, variables).draw(subject.count)
     for start in range(0, subject.count, generate.batch_size):
-        images, attention = generate(vectors[start : start + generate.batch_size])
-        yield Made(start, images, attention)
+        yield Made(start, generate(latents[start : start + generate.batch_size]))
 
 
-# How pictures are made, by what a method takes.
+# How pictures are made, by what a method takes: functions of a Direction that yield `Made` with
+# floats in about [-1, 1].
 MAKERS = {"pictures": _translate, "labels": _translate, "latents": _sample}

@@ -67,7 +67,9 @@ class Similarity:
         self._metrics, self._subject = metrics, subject
         self._scores: dict[tuple[str, str], list[float]] = {}
         if subject.target(0) is None:
-            raise DataError("psnr and ssim need the true pictures: evaluate pairs")
+            raise DataError(
+                "psnr and ssim need the true pictures: evaluate pairs (--pairs: by name)"
+            )
 
     def add(self, made: Made) -> None:
         """See `Scorer`."""
