@@ -13,14 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ganattn.inference import Translator
+    from ganattn.sampler import Sampler
 
 __version__ = "0.1.0"
-__all__ = ["Translator", "__version__"]
+__all__ = ["Sampler", "Translator", "__version__"]
+
+
+_CLASSES = {"Sampler": "sampler", "Translator": "inference"}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Translator":
-        return importlib.import_module(f"{__name__}.inference").Translator
+    if name in _CLASSES:
+        return getattr(importlib.import_module(f"{__name__}.{_CLASSES[name]}"), name)
     if name.startswith("_") or importlib.util.find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return importlib.import_module(f"{__name__}.{name}")

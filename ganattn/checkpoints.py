@@ -14,7 +14,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from ganattn import parallel, processes
+from ganattn.best import set_apart
 from ganattn.errors import CheckpointError
 from ganattn.state import TrainState, Tree
 from ganattn.storage import is_remote, locate, remove_tree, trouble, write_whole
@@ -34,7 +35,9 @@ _LEAST_SHARED = 1 << 20  # bytes of a replicated array's part that is worth a de
 _FILES = "files.json"  # in each checkpoint: the names and sizes of all others
 _COMMITTED = "commit_success.txt"  # Orbax writes it last
 _MOST_NAMED = 5  # leaves named in one message
+_BEST = "best"  # folder beside the steps with one step in it
 Meta = dict[str, Any]
+Step = int | Literal["best"]
 
 
 class Checkpoints:
@@ -49,6 +52,7 @@ class Checkpoints:
         self.keep = keep
         self.messages: list[str] = []
         self._manager: ocp.CheckpointManager | None = None
+        self._best: int | None = None  # to be set apart once it is whole
 
     def steps(self) -> list[int]:
         """Steps of the checkpoints on disk, ascending, without one that is still being written."""
@@ -77,6 +81,18 @@ class Checkpoints:
         with self._written():
             self._manager.save(step, args=items, force=True)
 
+    def best(self) -> int | None:
+        """Step of the checkpoint that `keep_best` set apart, or None."""
+        return best_step(self.directory)
+
+    def keep_best(self, step: int) -> None:
+        """Sets the checkpoint of `step` apart from those of which only the newest stay.
+
+        It replaces the one before it, at the next `wait`, when it is whole. To be called by one
+        process only; it does not wait for the others.
+        """
+        self._best = step
+
     def wait(self) -> None:
         """Returns when what was saved is whole on disk and what it replaced is gone.
 
@@ -86,6 +102,9 @@ class Checkpoints:
             with self._written():
                 self._manager.wait_until_finished()
                 self._seal()
+        if self._best is not None and self._best in self.steps():
+            set_apart(self.directory / str(self._best), self.directory / _BEST)
+            self._best = None
         self._empty_trash()
 
     def _seal(self) -> None:
@@ -191,16 +210,40 @@ class Checkpoints:
         processes.wait_for_all("damaged checkpoints are set aside")
 
 
+def best_step(directory: Path) -> int | None:
+    """Step of the checkpoint that evaluation chose, in the `checkpoints` of a run, or None."""
+    return max(_steps(directory / _BEST), default=None)
+
+
 def restore_variables(
-    directory: str | os.PathLike, step: int | None = None
+    directory: str | os.PathLike, step: Step | None = None
 ) -> tuple[dict[str, Any], Meta]:
     """Network variables of the newest whole checkpoint, or of `step` alone.
 
     Needs no code of the model. directory: the `checkpoints` directory of a run; nothing in it is
-    changed. Returns (network -> collection -> tree of numpy arrays, meta with "step" and "config").
-    Raises CheckpointError when there is no such checkpoint or none is whole.
+    changed. step: a number, or "best" for the one that evaluation chose. Returns (network ->
+    collection -> tree of numpy arrays, meta with "step" and "config"). Raises CheckpointError when
+    there is no such checkpoint or none is whole.
+    """
+    trees, meta = restore_trees(directory, step, ("variables",))
+    return trees["variables"], meta
+
+
+def restore_trees(
+    directory: str | os.PathLike, step: Step | None, parts: Sequence[str]
+) -> tuple[dict[str, Any], Meta]:
+    """As `restore_variables`, for any parts of a TrainState: ({part: tree}, meta).
+
+    A part without arrays is {}.
     """
     directory = locate(directory)
+    if step == "best":
+        directory, step = directory / _BEST, None
+        if not _steps(directory):
+            raise CheckpointError(
+                f"no best checkpoint in {directory.parent}: train with config.evaluation.every and "
+                "config.evaluation.best, or name a step"
+            )
     steps = _steps(directory)
     if step is not None and step not in steps:
         found = ", ".join(map(str, steps)) or "none"
@@ -210,7 +253,7 @@ def restore_variables(
         tree: dict = {}
         for leaf in meta["leaves"]:
             *parents, name = leaf["path"]
-            if parents and parents[0] == "variables":
+            if parents and parents[0] in parts:
                 node = tree
                 for parent in parents:
                     node = node.setdefault(parent, {})
@@ -218,7 +261,7 @@ def restore_variables(
         return tree
 
     tree, meta, _ = _newest_whole(directory, steps if step is None else [step], targets)
-    return tree["variables"], meta
+    return {**{part: {} for part in parts}, **tree}, meta
 
 
 def _steps(directory: Path) -> list[int]:

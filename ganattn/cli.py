@@ -1,4 +1,4 @@
-"""The command line: `ganattn train | translate | import | export`.
+"""The command line: `ganattn COMMAND`, see `ganattn --help`.
 
 Exit codes: 0 done or preempted and saved, 2 something that the caller can mend (a line says what),
 3 a training process died (a line says which).
@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from absl import flags
 from etils import epath
@@ -20,6 +20,7 @@ from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
 from ganattn.errors import CheckpointError, ConfigError
+from ganattn.evaluation.options import add_options
 from ganattn.storage import explained, hush_storage
 
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if rest and options.command is not _train:
+    if rest and options.command not in (_train, _evaluate):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     _prepare_environment()
     try:
@@ -59,7 +60,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.add_argument("--workdir", type=_folder, required=True, help="folder of the run")
+        if name != "table":
+            sub.add_argument("--workdir", type=_folder, required=True, help="folder of the run")
         sub.set_defaults(command=command)
         return sub
 
@@ -101,7 +103,32 @@ def _parser() -> argparse.ArgumentParser:
         "--style", type=Path, help="of label maps: a picture whose style is used"
     )
     translate.add_argument("--seed", type=int, help="of label maps: draws a style for each")
-    translate.add_argument("--step", type=int, help="of the checkpoint; the newest whole one")
+    translate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
+
+    text = "Scores a run's test pictures, or any pictures, as the papers do."
+    more = " --config.data.path=FOLDER and its like evaluate a run on other data."
+    evaluate = commands.add_parser("evaluate", help=text, description=text + more)
+    add_options(evaluate)
+    evaluate.add_argument(
+        "--step", type=_step, help='of the checkpoint, or "best"; the newest whole one'
+    )
+    evaluate.set_defaults(command=_evaluate)
+
+    sample = add("sample", _sample, "Makes pictures from noise, or paths between them.")
+    sample.add_argument("--num", type=int, default=16, help="of pictures, or of paths")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--output", type=Path, help="folder for the pictures")
+    sample.add_argument("--grid", type=Path, help="file for all of them side by side")
+    sample.add_argument("--heatmaps", action="store_true", help="also write OUTPUT/heatmaps/FUSE")
+    sample.add_argument(
+        "--attention-grid", type=Path, help="file for pictures beside each fuse's attention"
+    )
+    sample.add_argument("--interpolate", type=int, metavar="STEPS", help="pictures a path")
+    sample.add_argument("--truncation", type=float, help="largest number in the noise")
+    sample.add_argument("--live", action="store_true", help="not the generator's moving average")
+    sample.add_argument("--step", type=_step, help="as for translate")
 
     imported = add("import", _import, "Makes a run from a checkpoint of the authors' PyTorch code.")
     imported.add_argument("system", help="whose, such as ugatit or cyclegan")
@@ -111,10 +138,27 @@ def _parser() -> argparse.ArgumentParser:
         help=".pt of all networks, or one a network: NAME=FILE or *_net_NAME.pth",
     )
 
+    report = add("report", _report, "Writes a page with the curves and pictures of a run.")
+    report.add_argument("--output", type=Path, help="folder for it; WORKDIR/report")
+    report.add_argument(
+        "--pictures", type=int, default=6, help="grids of each kind, spread over the run"
+    )
+
+    table = add("table", _table, "Prints a paper's table beside what runs have measured.")
+    table.add_argument("table", metavar="TABLE", help="such as ugatit-1, spap-1 or guidance-1")
+    table.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the workdirs")
+
     export = add("export", _export, "Writes a generator as StableHLO with its weights.")
     export.add_argument("--output", type=Path, required=True)
     export.add_argument("--direction", default="a2b")
+    export.add_argument("--step", type=_step, help="as for translate")
     return parser
+
+
+def _step(text: str) -> "int | Literal['best']":
+    if text != "best" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f'{text!r} is no step: give a number or "best"')
+    return "best" if text == "best" else int(text)
 
 
 def _train(options: argparse.Namespace, overrides: list[str]) -> int | None:
@@ -132,12 +176,15 @@ def _train(options: argparse.Namespace, overrides: list[str]) -> int | None:
 def _translate(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.data.pictures import find_pictures
     from ganattn.figures import save_picture
+    from ganattn.sampler import Sampler
     from ganattn.synthesis import Synthesizer, from_workdir
 
     single = options.input.is_file()
     names = [Path(options.input.name)] if single else find_pictures(options.input)
     root = options.input.parent if single else options.input
     model = from_workdir(options.workdir, options.step)
+    if isinstance(model, Sampler):
+        raise ConfigError(f"{options.workdir} takes no pictures: use ganattn sample")
     if not isinstance(model, Synthesizer) and (options.instances or options.style):
         raise ConfigError("--instances and --style are for runs that take label maps")
     for start in range(0, len(names), 8):
@@ -153,6 +200,44 @@ def _translate(options: argparse.Namespace, _: list[str]) -> None:
             if options.heatmaps and made.heatmaps is not None:
                 save_picture(options.output / "heatmaps" / name, made.heatmaps[i])
     print(f"{len(names)} pictures in {options.output}")
+
+
+def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
+    from ganattn.evaluation import command
+
+    if overrides and options.workdir is None:
+        raise ConfigError(f"{overrides[0]} is of a run's config: give --workdir")
+    command.run(options, _resolve(None, overrides, options.workdir) if overrides else None)
+
+
+def _sample(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.figures import save_grid, save_picture
+    from ganattn.sampler import Sampler
+
+    files = options.output, options.grid, options.attention_grid
+    if not any(files):
+        raise ConfigError("nothing to write: give --output, --grid or --attention-grid")
+    if options.heatmaps and not options.output:
+        raise ConfigError("--heatmaps are written into a folder: give --output")
+    model = Sampler.from_workdir(options.workdir, options.step, average=not options.live)
+    if options.interpolate is None:
+        made = model(options.num, options.seed, options.truncation)
+    else:
+        made = model.interpolate(options.num, options.interpolate, options.seed, options.truncation)
+    if not made.attentions and (options.heatmaps or options.attention_grid):
+        raise ConfigError(f"the generator of {options.workdir} has no attention to draw")
+    if options.output:
+        digits = max(4, len(str(len(made.images) - 1)))
+        heatmaps = made.heatmaps if options.heatmaps else {}
+        for i, image in enumerate(made.images):
+            save_picture(options.output / f"{i:0{digits}d}.png", image)
+            for name, maps in heatmaps.items():
+                save_picture(options.output / "heatmaps" / name / f"{i:0{digits}d}.png", maps[i])
+    if options.grid:
+        save_picture(options.grid, made.mosaic())
+    if options.attention_grid:
+        save_grid(options.attention_grid, made.columns())
+    print(f"{len(made.images)} pictures in {', '.join(str(file) for file in files if file)}")
 
 
 def _namesakes(instances: Path | None, labels: Sequence[Path]) -> list[Path] | None:
@@ -185,9 +270,10 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.inference import Translator
     from ganattn.interop.export import export_translator
 
-    translator = Translator.from_workdir(options.workdir)
+    translator = Translator.from_workdir(options.workdir, options.step)
     if translator.method.takes != "pictures":
-        raise ConfigError(f"{options.workdir} takes label maps: export writes picture translators")
+        takes = {"labels": "label maps", "latents": "noise"}[translator.method.takes]
+        raise ConfigError(f"{options.workdir} takes {takes}: export writes picture translators")
     method, size = translator.method, cast(int, translator.size)
     if options.direction not in method.directions:
         raise ConfigError(
@@ -200,6 +286,19 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
 def _folder(text: str) -> Path:
     """A local folder, or one in a bucket such as gs://name/run."""
     return cast(Path, epath.Path(text)) if "://" in text else Path(text)
+
+
+def _report(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.report import write_report
+
+    print(write_report(options.workdir, options.output, options.pictures))
+
+
+def _table(options: argparse.Namespace, _: list[str]) -> None:
+    from ganattn.tables import read_table
+    from ganattn.tables.text import compare
+
+    print(compare(read_table(options.table), options.runs))
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:

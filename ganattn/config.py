@@ -26,7 +26,9 @@ def base() -> Config:
 
     data = config.data = Config()
     data.source = "folder"  # folder | tfds | arrays | procedural
-    data.layout = "unpaired"  # unpaired | paired (by name) | aligned (side by side) | semantic
+    data.layout = (
+        "unpaired"  # unpaired | paired (by name) | aligned (side by side) | semantic | single
+    )
     data.folders = ("A", "B")  # endings of the two domains' folders: trainA trainB
     data.swap = False  # exchange the domains
     data.palette = ""  # colours of label ids in domain a: facades | spectrum; "" reads pictures
@@ -49,6 +51,14 @@ def base() -> Config:
     train.checkpoint_every = 1_000  # steps
     train.keep_checkpoints = 3
     train.profile_at = 0  # step at which a profile of five steps is taken; 0 never
+
+    evaluation = config.evaluation = Config()
+    evaluation.every = 0  # steps between evaluations, the last one included; 0 never
+    evaluation.measures = ("truth",)  # truth (procedural data), and metrics of ganattn evaluate
+    evaluation.features = ""  # for fid, kid: Inception's weights, or MODULE:FUNCTION; "" random
+    evaluation.convention = "pytorch-fid"  # pytorch-fid | tf | clean: how Inception is fed
+    evaluation.best = ""  # metric, or metric/direction, whose best checkpoint is kept; "" none
+    evaluation.better = "lower"  # lower | higher values of it
     return config
 
 

@@ -1,6 +1,7 @@
 """Pictures for people: grids with titles and heat maps over pictures; Pillow and numpy only."""
 
 import base64
+import html
 import io
 import math
 import os
@@ -15,6 +16,7 @@ from ganattn.data.palettes import IDS, palette
 
 SMALLEST_CELL = 128  # pixels; smaller pictures are enlarged by a whole factor
 GAP = 4  # pixels of white between cells and around them
+SHOWN = 12  # rows of a result that a notebook shows
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -87,22 +89,50 @@ def grid(columns: Mapping[str, Any]) -> Image.Image:
     return canvas
 
 
+def mosaic(images: Any, per_row: int | None = None) -> Image.Image:
+    """Draws pictures side by side, without gaps, row by row.
+
+    images: (n, h, w, 3), uint8 or in [-1, 1]. per_row: as many as make it about square if None.
+    Raises ValueError when there is no picture.
+    """
+    images = _enlarged(_pixels(images), SMALLEST_CELL // 2)
+    if not len(images):
+        raise ValueError("there is no picture to draw")
+    count, height, width, _ = images.shape
+    per_row = per_row or math.ceil(math.sqrt(count))
+    canvas = Image.new("RGB", (per_row * width, -(-count // per_row) * height), WHITE)
+    for i, picture in enumerate(images):
+        canvas.paste(Image.fromarray(picture), (i % per_row * width, i // per_row * height))
+    return canvas
+
+
 class Drawn:
     """A result that notebooks show as a grid; it has `columns()`, as `grid` takes them."""
 
-    def figure(self) -> Image.Image:
-        """A grid with a row a picture."""
-        return grid(self.columns())  # type: ignore[attr-defined]
+    @property
+    def pictures_per_row(self) -> int:
+        """How many results a row of `figure` shows."""
+        return 1
+
+    def figure(self, rows: int | None = None) -> Image.Image:
+        """A grid with a row a picture, or with the first `rows` of them."""
+        columns = self.columns()  # type: ignore[attr-defined]
+        return grid({name: pictures[:rows] for name, pictures in columns.items()})
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
-        self.figure().save(buffer, "PNG")
+        self.figure(SHOWN).save(buffer, "PNG")
         return buffer.getvalue()
 
     def _repr_html_(self) -> str:
+        columns = self.columns()  # type: ignore[attr-defined]
+        count = len(next(iter(columns.values())))
         encoded = base64.b64encode(self._repr_png_()).decode()
-        titles = ", ".join(self.columns())  # type: ignore[attr-defined]
-        return f'<img alt="{titles}" src="data:image/png;base64,{encoded}">'
+        titles = html.escape(", ".join(columns))
+        shown = SHOWN * self.pictures_per_row
+        note = f"<br>the first {shown} of {count} pictures" if count > shown else ""
+        style = "max-width: 100%; height: auto"
+        return f'<img alt="{titles}" style="{style}" src="data:image/png;base64,{encoded}">{note}'
 
 
 def save_grid(path: str | os.PathLike, columns: Mapping[str, Any]) -> None:
@@ -160,6 +190,6 @@ def _painted(array: np.ndarray) -> np.ndarray:
     return palette("spectrum")[np.clip(array[..., 0], 0, IDS - 1)] if is_ids else array
 
 
-def _enlarged(pictures: np.ndarray) -> np.ndarray:
-    factor = math.ceil(SMALLEST_CELL / min(pictures.shape[1:3]))
+def _enlarged(pictures: np.ndarray, smallest: int = SMALLEST_CELL) -> np.ndarray:
+    factor = math.ceil(smallest / min(pictures.shape[1:3]))
     return pictures.repeat(factor, 1).repeat(factor, 2)

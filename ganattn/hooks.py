@@ -25,8 +25,9 @@ from ml_collections import ConfigDict
 from ganattn import figures
 from ganattn.checkpoints import Checkpoints
 from ganattn.errors import DivergenceError
+from ganattn.periodic import Evaluate
 from ganattn.scores import Scores
-from ganattn.state import TrainState
+from ganattn.state import TrainState, with_averages
 from ganattn.workdir import JsonLines
 
 _log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def standard(
     method: Any,
     batches: Any,
     step: int,
+    measures: Sequence[Any] = (),
     extra: Iterable[Hook] = (),
 ) -> Hooks:
     """The hooks that `config.train` asks for, for a run that continues after `step`.
@@ -118,6 +120,8 @@ def standard(
             watchers.append(
                 Scores(workdir, method, batches.truth, every=often, step=step, total=total)
             )
+        if measures:
+            watchers.append(Evaluate(config, workdir, store, measures, step))
         if every.histograms_every:
             watchers.append(Histograms(workdir, writer, every.histograms_every, step))
         if every.profile_at:
@@ -302,7 +306,8 @@ class Pictures:
         """Draws when the step is due, on the first device of this process."""
         if not _due(step, self._every):
             return
-        variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), state.variables)
+        variables = with_averages(state.variables, state.ema)
+        variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), variables)
         grids = jax.device_get(self._make(variables, self._batch))
         for name, columns in self._columns.items():
             path = self._directory / f"{name}_{step:07d}.png"

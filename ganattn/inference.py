@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, interop, methods
-from ganattn.checkpoints import restore_variables
+from ganattn.checkpoints import Step, restore_variables
 from ganattn.data.pictures import read_rgb
 from ganattn.errors import ConfigError, DataError, ForeignFileError
 from ganattn.interop.torch_files import read_torch
@@ -45,9 +45,9 @@ class Translated(figures.Drawn):
         return figures.overlay(self.sources, self.attention)
 
     def columns(self) -> dict[str, np.ndarray]:
-        """For `figures.grid`: source, attention, translation."""
-        heatmaps = {} if self.heatmaps is None else {"attention": self.heatmaps}
-        return {"source": self.sources, **heatmaps, "translation": self.images}
+        """For `figures.grid`: source, attention (laid over it), translation."""
+        attention = {} if self.attention is None else {"attention": self.attention}
+        return {"source": self.sources, **attention, "translation": self.images}
 
 
 class Translator:
@@ -66,8 +66,8 @@ class Translator:
         self.size = size
 
     @classmethod
-    def from_workdir(cls, workdir: str | os.PathLike, step: int | None = None) -> Self:
-        """Loads the newest whole checkpoint of a run, or that of `step`.
+    def from_workdir(cls, workdir: str | os.PathLike, step: Step | None = None) -> Self:
+        """Loads the newest whole checkpoint of a run, or that of `step`, which may be "best".
 
         Raises CheckpointError when there is none.
         """
@@ -102,6 +102,20 @@ class Translator:
         images = np.concatenate([images for images, _ in chunks])
         maps = [attention for _, attention in chunks if attention is not None]
         return Translated(sources, images, np.concatenate(maps) if maps else None)
+
+    @property
+    def rho(self) -> dict[str, np.ndarray]:
+        """Every AdaLIN's and LIN's rho: layer -> (channels,), 0 is layer and 1 instance norm.
+
+        {} for a method that has none.
+        """
+        found = {name: collections.get("rho", {}) for name, collections in self.variables.items()}
+        leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(found))
+        # The last entry of a path is the word rho itself.
+        return {
+            jax.tree_util.keystr(path[:-1], simple=True, separator="/"): leaf
+            for path, leaf in leaves
+        }
 
     @cached_property
     def _compiled(self) -> Any:

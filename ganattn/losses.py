@@ -1,6 +1,7 @@
 """Scalar losses over arrays. All reductions are means, as in the authors' code."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -62,4 +63,16 @@ def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
     return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
 
 
+class LatentLoss(NamedTuple):
+    """Of the discriminator, from logits and is_real, and of the generator, from logits of fakes."""
+
+    discriminator: Callable[[Array, bool], Array]
+    generator: Callable[[Array], Array]
+
+
+# Of pictures from noise. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018.
+LATENT = {
+    "non_saturating": LatentLoss(binary_cross_entropy, lambda x: binary_cross_entropy(x, True)),
+    "hinge": LatentLoss(hinge, lambda x: -jnp.mean(x)),
+}
 ADVERSARIAL = {"least_squares": least_squares, "cross_entropy": binary_cross_entropy}

@@ -34,6 +34,11 @@ def replicated(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec())
 
 
+def split_by_examples(mesh: Mesh) -> NamedSharding:
+    """The sharding of a batch: each device has its part of the first axis."""
+    return NamedSharding(mesh, PartitionSpec(AXIS))
+
+
 def replicate(create: Callable[..., Tree], mesh: Mesh) -> Callable[..., Tree]:
     """Jits `create` so that what it makes lies whole on every device, in buffers of its own.
 

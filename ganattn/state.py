@@ -54,6 +54,11 @@ def merge_networks(
     return {name: {**trained[name], **carried[name]} for name in trained}
 
 
+def with_averages(variables: Mapping[str, Variables], ema: Tree) -> dict[str, Variables]:
+    """The variables with moving averages in the place of what they average."""
+    return {name: {**found, **ema.get(name, {})} for name, found in variables.items()}
+
+
 def differences(found: Tree, expected: Tree) -> list[str]:
     """A phrase for every leaf that is missing, unknown, or of another shape than expected."""
     shapes, wanted = _shapes(found), _shapes(expected)

@@ -59,12 +59,12 @@ def remove_tree(folder: Path) -> None:
         epath.Path(folder).rmtree()
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replaces a file in one go, in a folder made for it: old text or new, never half."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Replaces a file in one go, in a folder made for it: old content or new, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.partial")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -13,11 +13,13 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, methods
-from ganattn.checkpoints import restore_variables
+from ganattn.checkpoints import Step, restore_trees, restore_variables
 from ganattn.data.pictures import read_ids, read_rgb, to_float
 from ganattn.data.semantic import checked
 from ganattn.errors import ConfigError, DataError
 from ganattn.inference import Files, Picture, Translator, read_authors
+from ganattn.sampler import Sampler
+from ganattn.state import with_averages
 from ganattn.storage import locate
 
 Labels = np.ndarray | Image.Image | str | os.PathLike
@@ -58,7 +60,7 @@ class Synthesizer:
         self.method, self.variables, self._config = method, variables, config
 
     @classmethod
-    def from_workdir(cls, workdir: str | os.PathLike, step: int | None = None) -> Self:
+    def from_workdir(cls, workdir: str | os.PathLike, step: Step | None = None) -> Self:
         """Loads the newest whole checkpoint of a run, or that of `step`.
 
         Raises CheckpointError when there is none.
@@ -171,14 +173,20 @@ class Synthesizer:
         return np.stack(result).astype(np.int32)[..., None]
 
 
-def from_workdir(workdir: str | os.PathLike, step: int | None = None) -> Translator | Synthesizer:
-    """What a run's method needs: a `Translator` of pictures, or a `Synthesizer` from label maps.
+def from_workdir(
+    workdir: str | os.PathLike, step: Step | None = None
+) -> Translator | Synthesizer | Sampler:
+    """What a run's method needs: a `Translator` of pictures, a `Synthesizer` from label maps, or a
+    `Sampler` from noise.
 
     Raises CheckpointError when there is no whole checkpoint.
     """
-    variables, meta = restore_variables(locate(workdir) / "checkpoints", step)
+    trees, meta = restore_trees(locate(workdir) / "checkpoints", step, ("variables", "ema"))
+    variables = trees["variables"]
     config = configuration.from_dict(meta["config"])
     method = methods.create(config)
+    if method.takes == "latents":
+        return Sampler(method, with_averages(variables, trees["ema"]))
     if method.takes == "labels":
         return Synthesizer(method, variables, config)
     return Translator(method, variables, config.data.crop_size)

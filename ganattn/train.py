@@ -17,6 +17,7 @@ from ganattn import data, methods, parallel, processes
 from ganattn.checkpoints import Checkpoints
 from ganattn.config import to_dict
 from ganattn.hooks import Hook, standard
+from ganattn.periodic import create_measures
 from ganattn.preemption import Interrupt
 from ganattn.state import TrainState
 from ganattn.storage import locate
@@ -72,6 +73,7 @@ def train(
             batches = stack.enter_context(contextlib.closing(data.create(config, **share)))
         processes.agree(f"{batches.sizes}", "the data", "let all read the same files")
         method.check_data(batches.sizes)
+        measures = create_measures(config, method, batches)
         store = Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
         stack.callback(store.close)
         state, step = _resume_or_create(config, workdir, store, method, mesh)
@@ -81,7 +83,14 @@ def train(
             write_versions(workdir)
             write_parameters(state.variables, workdir)
         run = standard(
-            config, workdir, store, method=method, batches=batches, step=step, extra=hooks or ()
+            config,
+            workdir,
+            store,
+            method=method,
+            batches=batches,
+            step=step,
+            measures=measures,
+            extra=hooks or (),
         )
         stack.callback(run.close)
         while step < total and not interrupt.requested(step):

@@ -2,7 +2,7 @@
 # All that must hold before a commit: launch/test.sh [arguments of pytest]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-source launch/environment.sh tf,dev
+source launch/environment.sh tf,notebook,dev
 
 export JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/xla}

@@ -17,6 +17,12 @@ def quick_jit(function):
     return jax.jit(function, compiler_options=QUICK)
 
 
+def waves(side):
+    """The pictures of tests/golden/metrics/make.py."""
+    n, i, j, c = np.ogrid[1:3, :side, :side, 2:5]
+    return ((n * i * j // 97 + c * i * i // 61 + 31 * j // n) % 256).astype(np.uint8)
+
+
 def arrays_under(file, prefix, dtype):
     """The arrays of one network, {key: array}; weights as `dtype`, counters as they are."""
     found = {name.removeprefix(prefix): file[name] for name in file.files if prefix in name}

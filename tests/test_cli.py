@@ -15,6 +15,7 @@ from ganattn.interop import to_authors
 from ganattn.interop.torch_files import read_torch
 
 TINY = "ugatit:tiny"
+LIGHTER = "cyclegan:tiny"  # traces and compiles in half the time
 FILE = Path(__file__).parent / "golden" / "torch" / "ugatit_tiny.pt"
 
 
@@ -66,8 +67,10 @@ def train(*overrides, config=TINY, workdir="run"):
     return ("train", "--config", config, "--workdir", workdir, *overrides)
 
 
-def from_folder(*overrides):
-    return train("--config.data.source=folder", "--config.data.path=data", *overrides)
+def from_folder(*overrides, config=TINY):
+    return train(
+        "--config.data.source=folder", "--config.data.path=data", *overrides, config=config
+    )
 
 
 def broken_picture(root):
@@ -196,13 +199,16 @@ def test_train_watch_resume_and_refuse(run, tmp_path, caplog):
         "--config.data.on_error=skip", "--config.optimizer.total_steps=2",
         "--config.train.pictures_every=0",
         "--config.optimizer.decay_start_step=-1",  # so that a longer run is the same program
+        config=LIGHTER,
     ))  # fmt: skip
     assert code == 0 and "finished at step 2" in out
     assert "1 broken pictures were skipped" in caplog.text and "bad.jpg" in caplog.text
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     before = files(tmp_path)
-    code, _, err = run(*from_folder("--config.data.on_error=skip", "--config.method.width=8"))
+    code, _, err = run(
+        *from_folder("--config.data.on_error=skip", "--config.method.width=8", config=LIGHTER)
+    )
     assert code == 2 and "config.method.width is 4 there and 8 here" in err
     assert err.count("\n") == 1
     assert files(tmp_path) == before

@@ -6,17 +6,17 @@ A new config file is found here by itself. One compiled step per config serves m
 import dataclasses
 import functools
 import json
+import tempfile
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ganattn import data, hooks, methods, parallel
-from ganattn.checkpoints import restore_variables
+from ganattn import data, methods, parallel
+from ganattn.checkpoints import Checkpoints
 from ganattn.config import folder, from_dict, load, to_dict
 from ganattn.errors import ConfigError
-from ganattn.train import train
 
 CONFIGS = {path.stem: path for path in sorted(folder().glob("*.py"))}
 STEPS = 3
@@ -55,6 +55,8 @@ class Run:
     states: list
     metrics: list
     donated: bool
+    restored_at: int
+    resumed: dict  # the last state again, by way of a checkpoint of the one before
 
 
 @functools.cache
@@ -68,6 +70,7 @@ def run(name):
     given = jax.device_get(jax.jit(method.create_state)(seed()).variables)
     given = jax.tree.map(lambda leaf: leaf.astype(np.float64), given)
     traces = []
+    store = Checkpoints(tempfile.mkdtemp())
 
     def counted(state, batch):
         traces.append(1)
@@ -84,8 +87,27 @@ def run(name):
             layouts.append(layout(state))
             states.append(fetch(state))
             metrics.append(jax.device_get(values))
+            if len(states) == STEPS:
+                store.save(STEPS - 1, state, to_dict(config))
+                store.wait()
         donated = all(leaf.is_deleted() for leaf in leaves(before.opt_state).values())
-    return Run(method, batches, given, step, len(traces), layouts, states, metrics, donated)
+        like = jax.eval_shape(lambda g: method.create_state(jax.random.key(0), g), given)
+        restored, meta = store.restore(like, mesh)
+        resumed = fetch(step(restored, batches[-1])[0])
+    store.close()
+    return Run(
+        method,
+        batches,
+        given,
+        step,
+        len(traces),
+        layouts,
+        states,
+        metrics,
+        donated,
+        meta["step"],
+        resumed,
+    )
 
 
 def fetch(state):
@@ -164,21 +186,13 @@ def test_what_is_returned_as_replicated_is(name):
     step.function.lower(state, step.place(run(name).batches[0]))
 
 
-def test_resume_equals_no_stop(name, tmp_path, monkeypatch):
-    monkeypatch.setattr(hooks, "create_writer", lambda workdir: None)
-    config = tiny(name)
-    with config.unlocked():
-        config.train.update(pictures_every=0, histograms_every=0, checkpoint_every=2)
-        config.optimizer.total_steps = 4
-    train(config, tmp_path / "whole")
-    (tmp_path / "part").mkdir()
-    (tmp_path / "whole" / "checkpoints" / "2").rename(tmp_path / "moved")
-    (tmp_path / "part" / "checkpoints").mkdir()
-    (tmp_path / "moved").rename(tmp_path / "part" / "checkpoints" / "2")
-    train(config, tmp_path / "part")
-    one, other = (restore_variables(tmp_path / d / "checkpoints")[1] for d in ("whole", "part"))
-    assert one["step"] == other["step"] == 4
-    assert one["leaves"] == other["leaves"]  # with a checksum each
+def test_resume_equals_no_stop(name):
+    """Through a checkpoint; tests/test_train.py has the loop stop in every way."""
+    assert run(name).restored_at == STEPS - 1
+    whole, resumed = run(name).states[-1], run(name).resumed
+    assert whole.keys() == resumed.keys()
+    for path, leaf in whole.items():
+        np.testing.assert_array_equal(resumed[path], leaf, err_msg=path)
 
 
 def test_translation_has_its_shape_and_range_at_any_batch(name):
@@ -189,7 +203,8 @@ def test_translation_has_its_shape_and_range_at_any_batch(name):
         source = method.source(run(name).batches[0], direction)
         source = jax.tree.map(lambda x: jnp.asarray(x[:3]), source)
         out = translate(state.variables, source, direction=direction)
-        assert {x.shape[:3] for x in jax.tree.leaves(source)} == {out.images.shape[:3]}
+        if method.takes != "latents":
+            assert {x.shape[:3] for x in jax.tree.leaves(source)} == {out.images.shape[:3]}
         assert out.images.shape[-1] == 3
         assert np.abs(out.images).max() <= 1
         examples = [jax.tree.map(lambda x, i=i: x[i : i + 1], source) for i in range(3)]

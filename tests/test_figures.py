@@ -1,11 +1,16 @@
 """Pictures for people: pixel values, scaling of heat maps, and the layout of grids."""
 
+import base64
+import io
+import re
+
 import ml_dtypes
 import numpy as np
 import pytest
 from PIL import Image
 
 from ganattn import figures
+from ganattn.sampler import Sampled
 
 
 @pytest.mark.parametrize(
@@ -195,3 +200,45 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(tmp_path):
     with pytest.raises(OSError, match=r"x\.png"):
         figures.save_grid(tmp_path / "x.png", columns())
     assert [path.name for path in tmp_path.iterdir()] == ["x.png"]
+
+
+class Result(figures.Drawn):
+    def __init__(self, count):
+        self._count = count
+
+    def columns(self):
+        return {name: columns()[name][:1].repeat(self._count, 0) for name in columns()} | {
+            '<b> & "x"': np.zeros((self._count, 50, 60, 3), np.uint8)
+        }
+
+
+@pytest.mark.parametrize("count", [1, figures.SHOWN, figures.SHOWN + 5])
+def test_a_notebook_shows_the_first_rows_and_says_how_many_there_are(count):
+    result = Result(count)
+    html = result._repr_html_()
+    encoded = re.search(r'src="data:image/png;base64,([^"]+)"', html)[1]
+    assert base64.b64decode(encoded) == result._repr_png_()
+    shown = np.asarray(Image.open(io.BytesIO(result._repr_png_())))
+    np.testing.assert_array_equal(shown, np.asarray(Result(min(count, figures.SHOWN)).figure()))
+    assert result.figure().height - shown.shape[0] == max(0, count - figures.SHOWN) * 154
+    assert ("of 17 pictures" in html) == (count > figures.SHOWN)
+    assert 'alt="source, attention, translation, &lt;b&gt; &amp; &quot;x&quot;"' in html
+
+
+@pytest.mark.parametrize(("maps", "per_row"), [(True, None), (True, 6), (False, None), (False, 6)])
+def test_samples_stand_beside_their_maps_or_side_by_side(maps, per_row):
+    images = np.random.default_rng(0).integers(0, 256, (100, 64, 64, 3), np.uint8)
+    heatmap = np.tile(np.eye(8, dtype=np.float32)[None, ..., None], (100, 1, 1, 1))
+    attentions = {"c3d5": heatmap, "c1": heatmap.copy()} if maps else {}
+    made = Sampled(images, np.zeros((100, 2), np.float32), attentions, per_row)
+    if maps and per_row is None:
+        columns = {"sample": images[:12], **{n: made.heatmaps[n][:12] for n in attentions}}
+        expected, note = figures.grid(columns), "the first 12 of 100"
+    else:
+        wide = per_row or 10
+        expected = figures.mosaic(images[: 12 * wide], wide)
+        note = "the first 72 of 100" if per_row else ""
+    shown = Image.open(io.BytesIO(made._repr_png_()))
+    np.testing.assert_array_equal(np.asarray(shown), np.asarray(expected))
+    html = made._repr_html_()
+    assert note in html and ("of 100" in html) == bool(note)

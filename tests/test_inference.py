@@ -1,5 +1,6 @@
 """`Translator` and export: any input, any number of pictures, the same pictures out."""
 
+import io
 from pathlib import Path
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganattn import Translator, methods
+from ganattn import Translator, figures, methods
 from ganattn.checkpoints import Checkpoints
 from ganattn.config import find, load
 from ganattn.errors import CheckpointError, ConfigError, DataError
@@ -72,10 +73,24 @@ def test_directions_differ(translator, pictures):
     assert (there != back).any()
 
 
-def test_notebooks_show_a_picture(translator, pictures):
+def test_notebooks_show_source_heat_map_and_translation(translator, pictures):
     made = translator(pictures[:2])
-    assert made._repr_png_().startswith(b"\x89PNG")
+    columns = {"source": made.sources, "attention": made.heatmaps, "translation": made.images}
+    expected = np.asarray(figures.grid(columns))
+    np.testing.assert_array_equal(np.asarray(made.figure()), expected)
+    shown = np.asarray(Image.open(io.BytesIO(made._repr_png_())))
+    np.testing.assert_array_equal(shown, expected)
     assert "data:image/png;base64," in made._repr_html_()
+
+
+def test_rho_of_every_layer(translator):
+    layers = ["decode1/norm1", "decode1/norm2", "up1_norm", "up2_norm"]
+    expected = [f"generator_{d}/{layer}" for d in ("a2b", "b2a") for layer in layers]
+    assert list(translator.rho) == expected
+    up = translator.variables["generator_b2a"]["rho"]["up2_norm"]["rho"]
+    np.testing.assert_array_equal(translator.rho["generator_b2a/up2_norm"], up)
+    critic = {"discriminator_local_a": translator.variables["discriminator_local_a"]}
+    assert Translator(translator.method, critic, SIZE).rho == {}
 
 
 @pytest.mark.parametrize(

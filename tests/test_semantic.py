@@ -1,5 +1,6 @@
 """Label maps, instance maps and pictures: found, checked, and changed alike."""
 
+import contextlib
 import shutil
 
 import numpy as np
@@ -135,6 +136,26 @@ def test_what_is_missing_is_named(tmp_path):
     for part in ("train", "val"):
         shutil.rmtree(tmp_path / f"{part}_inst")
     with pytest.raises(DataError, match="no instance maps"):
+        data.create(configure(tmp_path))
+
+
+def test_flat_folders_may_keep_the_names_of_cityscapes(tmp_path):
+    """And test label maps may come without pictures, as theirs do."""
+    for part in ("train", "test"):
+        for i in range(2):
+            label, instance, image = scene(i)
+            name = f"aachen_{i}_000019_"
+            write(tmp_path / f"{part}_label" / f"{name}gtFine_labelIds.png", label)
+            write(tmp_path / f"{part}_inst" / f"{name}gtFine_instanceIds.png", instance)
+            if part == "train":
+                write(tmp_path / "train_img" / f"{name}leftImg8bit.png", image)
+    with contextlib.closing(data.create(configure(tmp_path))) as batches:
+        assert batches.sizes == {"image": 2}
+        assert set(batches(0)) >= {"label", "instance", "image"}
+        shown = batches.test_pictures(2)
+    assert set(shown) == {"label", "instance"}
+    shutil.rmtree(tmp_path / "train_img")
+    with pytest.raises(DataError, match="training label maps without their pictures"):
         data.create(configure(tmp_path))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data import arrays, catalog, folder, procedural, semantic, trees
+from ganattn.data import arrays, catalog, folder, procedural, semantic, single, trees
 from ganattn.data.batches import Batches, Pipeline
 from ganattn.data.palettes import PALETTES
 from ganattn.data.pictures import INTERPOLATIONS, to_float
@@ -23,8 +23,8 @@ def create(config: ConfigDict, process_index: int = 0, process_count: int = 1) -
     DataError for data that is missing, empty or broken.
     """
     _check(config.data)
-    sources = SEMANTIC_SOURCES if config.data.layout == "semantic" else SOURCES
-    found = sources[config.data.source](config)
+    sources = {"semantic": SEMANTIC_SOURCES, "single": SINGLE_SOURCES}
+    found = sources.get(config.data.layout, SOURCES)[config.data.source](config)
     return Batches(found.pipeline, config, process_index, process_count, found.skipped, found.truth)
 
 
@@ -91,6 +91,31 @@ def _semantic_procedural(config: ConfigDict) -> _Found:
     return _Found(semantic.create(found, config))
 
 
+def _single_folder(config: ConfigDict) -> _Found:
+    path = Path(_required(config.data.path, "the folder that holds the training pictures"))
+    return _Found(*single.from_folder(path, config.data))
+
+
+def _single_tfds(config: ConfigDict) -> _Found:
+    name = _required(config.data.path, "a TFDS name such as celeb_a_hq/128")
+    return _Found(single.from_tfds(name, config.data))
+
+
+def _single_arrays(config: ConfigDict) -> _Found:
+    path = _required(config.data.path, "an .npz file with an array image")
+    return _Found(single.from_arrays(path, config.data))
+
+
+def _single_procedural(config: ConfigDict) -> _Found:
+    return _Found(single.from_formula(config.data.crop_size, config.seed, config.data))
+
+
+SINGLE_SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {
+    "folder": _single_folder,
+    "tfds": _single_tfds,
+    "arrays": _single_arrays,
+    "procedural": _single_procedural,
+}
 SEMANTIC_SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {
     "folder": _semantic_folder,
     "tfds": _semantic_tfds,
@@ -108,7 +133,7 @@ SOURCES: dict[str, Callable[[ConfigDict], _Found]] = {
 def _check(data: ConfigDict) -> None:
     choices: dict[str, Iterable[str]] = {
         "source": SOURCES,
-        "layout": (*folder.LAYOUTS, "semantic"),
+        "layout": (*folder.LAYOUTS, "semantic", "single"),
         "palette": PALETTES,
         "interpolation": INTERPOLATIONS,
         "on_error": ("stop", "skip"),

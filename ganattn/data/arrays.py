@@ -2,11 +2,12 @@
 
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from ganattn.data.batches import Tests, numbered
 from ganattn.data.pictures import resize, to_float
 from ganattn.data.sampling import DOMAINS, Draws
 from ganattn.errors import DataError
@@ -15,18 +16,21 @@ from ganattn.errors import DataError
 class Memory:
     """A `Pipeline` over arrays "a", "b" and, if there are, "test_a", "test_b": (n, h, w, 3) uint8.
 
+    So are the domains called; there may be others, or one.
     They are resized once; a draw mirrors and crops. paired: see `Pipeline`.
     """
 
     def __init__(self, pictures: Mapping[str, np.ndarray], data: ConfigDict, paired: bool = False):
         self.paired = paired
         self._crop, self._interpolation = data.crop_size, data.interpolation
+        domains = sorted(name for name in pictures if not name.startswith("test_"))
+        self._held_out = all(f"test_{domain}" in pictures for domain in domains)
         self._test = {
-            domain: pictures.get(f"test_{domain}", pictures[domain]) for domain in DOMAINS
+            domain: pictures.get(f"test_{domain}", pictures[domain]) for domain in domains
         }
         self._train = {
             domain: _resize_all(pictures[domain], data.load_size, data.interpolation)
-            for domain in DOMAINS
+            for domain in domains
         }
         self.sizes = {domain: len(train) for domain, train in self._train.items()}
 
@@ -47,6 +51,16 @@ class Memory:
             for domain, test in self._test.items()
         }
 
+    @property
+    def tests(self) -> Tests:
+        """See `Pipeline`."""
+        names = {domain: numbered(len(test)) for domain, test in self._test.items()}
+        return Tests(names, self._test_example, self._held_out)
+
+    def _test_example(self, domain: str, index: int) -> dict[str, np.ndarray]:
+        picture = self._test[domain][index]
+        return {domain: to_float(resize(picture, self._crop, self._crop, self._interpolation))}
+
     def _augment(self, pictures: np.ndarray, draws: Draws) -> np.ndarray:
         result = np.empty((len(draws.example), self._crop, self._crop, 3), np.uint8)
         corners = draws.corners(pictures.shape[1], self._crop)
@@ -56,16 +70,19 @@ class Memory:
         return to_float(result)
 
 
-def check(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]:
-    """Arrays "a", "b" (and "test_a", "test_b") as uint8 (n, h, w, 3).
+def check(
+    arrays: Mapping[str, np.ndarray], where: str, domains: Sequence[str] = DOMAINS
+) -> dict[str, np.ndarray]:
+    """The domains' arrays ("a", "b"; and "test_a", "test_b") as uint8 (n, h, w, 3).
 
     Accepts uint8, or floats in [-1, 1]. Raises DataError for anything else.
     """
     checked = {}
-    for name in (*DOMAINS, *(f"test_{domain}" for domain in DOMAINS)):
+    for name in (*domains, *(f"test_{domain}" for domain in domains)):
         if name not in arrays:
-            if name in DOMAINS:
-                raise DataError(f"{where} has no array {name!r}: give a and b, each (n, h, w, 3)")
+            if name in domains:
+                each = " and ".join(domains)
+                raise DataError(f"{where} has no array {name!r}: give {each}, (n, h, w, 3) uint8")
             continue
         array = np.asarray(arrays[name])
         if array.ndim != 4 or array.shape[-1] != 3 or not len(array):
@@ -78,9 +95,9 @@ def check(arrays: Mapping[str, np.ndarray], where: str) -> dict[str, np.ndarray]
     return checked
 
 
-def load_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def load_npz(path: str | os.PathLike, domains: Sequence[str] = DOMAINS) -> dict[str, np.ndarray]:
     """The arrays of an .npz file; raises DataError when it is missing or damaged."""
-    return check(_read(path, "a and b"), os.fspath(path))
+    return check(_read(path, " and ".join(domains)), os.fspath(path), domains)
 
 
 def load_scenes(path: str | os.PathLike) -> dict[str, dict[str, np.ndarray]]:

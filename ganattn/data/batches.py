@@ -1,8 +1,8 @@
 """`batches(step)`: a pure function of seed, step and process, with the next one ready."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -32,6 +32,29 @@ class Pipeline(Protocol):
     def test_pictures(self, count: int) -> Batch:
         """The first test pictures of each domain (of training where there are none), whole."""
         ...
+
+    @property
+    def tests(self) -> "Tests":
+        """Every test example, one at a time."""
+        ...
+
+
+class Tests(NamedTuple):
+    """The test examples of a source, whole and one at a time.
+
+    names: domain -> what its examples are called, such as the stems of their files. read: (domain,
+    index) -> the arrays of one example as in a batch, without the batch's axis. held_out: False
+    where there are none, so that these are the examples of training.
+    """
+
+    names: Mapping[str, Sequence[str]]
+    read: Callable[[str, int], Batch]
+    held_out: bool = True
+
+
+def numbered(count: int) -> list[str]:
+    """Names for examples without names."""
+    return [f"{i:05d}" for i in range(count)]
 
 
 class Batches:
@@ -90,6 +113,16 @@ class Batches:
         Pictures start over when a domain has fewer than `count`.
         """
         return self._pipeline.test_pictures(count)
+
+    @property
+    def paired(self) -> bool:
+        """Whether example i of every domain shows the same thing."""
+        return self._pipeline.paired
+
+    @property
+    def tests(self) -> Tests:
+        """Every test example, one at a time."""
+        return self._pipeline.tests
 
     def close(self) -> None:
         """Stops the background work."""

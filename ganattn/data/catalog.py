@@ -50,6 +50,25 @@ def create(name: str, data: ConfigDict) -> Pipeline:
     return Memory(encoded.decoded(), data) if data.cache else encoded
 
 
+def read_pictures(name: str, data: ConfigDict) -> dict[str, Pictures]:
+    """{"train"} or {"train", "test"} of a builder with a split train and a feature image.
+
+    Raises DataError as `create` does.
+    """
+    import_tensorflow()
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise DataError(f"TFDS is not installed ({error}): pip install 'ganattn[tf]'") from None
+    builder = _builder(tfds, name, data)
+    if "train" not in builder.info.splits or "image" not in builder.info.features:
+        raise DataError(
+            f"TFDS {name} has no split train with a feature image: use one such as celeb_a_hq/128"
+        )
+    splits = [split for split in ("train", "test") if split in builder.info.splits]
+    return {split: _read(tfds, builder, split) for split in splits}
+
+
 def read_scenes(name: str, data: ConfigDict) -> dict[str, dict[str, list[bytes]]]:
     """{"train", "test"}: encoded "label" and "image" of a builder for semantic segmentation.
 

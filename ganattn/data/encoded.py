@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
+from ganattn.data.batches import Tests, numbered
 from ganattn.data.pictures import read_labels, read_rgb, resize, to_float
 from ganattn.data.sampling import Draws
 from ganattn.errors import DataError
@@ -41,6 +42,12 @@ class Pictures:
         picture = read_rgb(file) if self.palette is None else read_labels(file, self.palette)
         return self.cut(picture)
 
+    def names(self) -> list[str]:
+        """The stems of the files, or numbers."""
+        if isinstance(self.content[0], bytes):
+            return numbered(len(self.content))
+        return [Path(str(path)).stem for path in self.content]
+
     def cut(self, picture: np.ndarray) -> np.ndarray:
         """The half of (h, w, 3) that is meant."""
         if self.half is None:
@@ -65,6 +72,7 @@ class Encoded:
         self.paired = paired
         self._train = train
         self._test = {domain: test.get(domain, pictures) for domain, pictures in train.items()}
+        self._held_out = set(test)
         self._data = data
         self.sizes = {domain: len(pictures.content) for domain, pictures in train.items()}
 
@@ -108,11 +116,22 @@ class Encoded:
             result[domain] = to_float(np.stack(whole))
         return result
 
+    @property
+    def tests(self) -> Tests:
+        """See `Pipeline`."""
+        names = {domain: test.names() for domain, test in self._test.items()}
+        return Tests(names, self._test_example, self._held_out >= set(self._train))
+
+    def _test_example(self, domain: str, index: int) -> dict[str, np.ndarray]:
+        side, whole = self._data.crop_size, self._test[domain].read(index)
+        return {domain: to_float(resize(whole, side, side, self._data.interpolation))}
+
     def decoded(self) -> dict[str, np.ndarray]:
         """All pictures resized, as `Memory` takes them."""
         side, interpolation = self._data.load_size, self._data.interpolation
         result = {}
-        for prefix, domains in (("", self._train), ("test_", self._test)):
+        held_out = {domain: self._test[domain] for domain in self._held_out}
+        for prefix, domains in (("", self._train), ("test_", held_out)):
             for domain, pictures in domains.items():
                 every = [pictures.read(i) for i in range(len(pictures.content))]
                 resized = [resize(picture, side, side, interpolation) for picture in every]

@@ -47,14 +47,14 @@ def _part(path: Path, part: str, data: ConfigDict, skipped: list[str]) -> dict[s
     """The pictures of "train" or "test", domain by domain."""
     domains = tuple(reversed(DOMAINS)) if data.swap else DOMAINS
     if data.layout == "aligned":
-        files, plain = _scan(path / part, data, skipped)
+        files, plain = scan_folder(path / part, data, skipped)
         halves = zip(domains, ("left", "right"), strict=True)
         return dict(sorted((d, Pictures(files, plain, half=half)) for d, half in halves))
     found: dict[str, Pictures] = {}
     for domain, ending in zip(domains, data.folders, strict=True):
         folder = path / f"{part}{ending}"
         if part == "train" or folder.is_dir():
-            found[domain] = Pictures(*_scan(folder, data, skipped))
+            found[domain] = Pictures(*scan_folder(folder, data, skipped))
     if data.layout == "paired" and len(found) == len(DOMAINS):
         found = _pair(found, data)
     if data.palette and "a" in found:
@@ -86,7 +86,11 @@ def _pair(found: Mapping[str, Pictures], data: ConfigDict) -> dict[str, Pictures
     return result
 
 
-def _scan(folder: Path, data: ConfigDict, skipped: list[str]) -> tuple[list[str], np.ndarray]:
+def scan_folder(folder: Path, data: ConfigDict, skipped: list[str]) -> tuple[list[str], np.ndarray]:
+    """Paths of the pictures below a folder, and which of them are plain (see `Pictures`).
+
+    Broken ones are added to `skipped`; raises DataError as `create` does.
+    """
     paths = [folder / name for name in pictures.find_pictures(folder)]
     scan = pictures.scan(paths, data.workers or None)
     if scan.broken and data.on_error == "stop":

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from ganattn.data import trees
+from ganattn.data.batches import Tests, numbered
 from ganattn.data.pictures import INTERPOLATIONS, read_ids, read_rgb, to_float
 from ganattn.data.sampling import Draws
 from ganattn.errors import ConfigError, DataError
@@ -29,13 +30,13 @@ SCENES = "image"  # the one domain
 class Scenes:
     """Files (paths or bytes) or arrays of the same scenes, by kind: "label", "instance", "image".
 
-    "instance" is missing where a data set has none.
+    "instance" is missing where a data set has none, "image" where test label maps have none.
     """
 
     content: Mapping[str, Any]
 
     def __len__(self) -> int:
-        return len(self.content["image"])
+        return len(self.content["label"])
 
     def read(self, kind: str, index: int, ids: bool) -> np.ndarray:
         """(h, w) int64 of ids, or (h, w, 3) uint8; arrays may have other channels."""
@@ -43,6 +44,14 @@ class Scenes:
         if isinstance(content, np.ndarray):
             return content.astype(np.int64).reshape(content.shape[:2]) if ids else content
         return read_ids(content) if ids else read_rgb(trees.opened(content))
+
+    def names(self) -> list[str]:
+        """The stems of the label files, or numbers."""
+        content = self.content["label"]
+        return [
+            Path(each).stem if isinstance(each, str | Path) else number
+            for each, number in zip(content, numbered(len(self)), strict=True)
+        ]
 
     def name(self, kind: str, index: int) -> str:
         """What a message calls a file or array."""
@@ -57,6 +66,7 @@ class Semantic:
 
     def __init__(self, train: Scenes, test: Scenes, config: ConfigDict):
         self._train, self._test, self._data = train, test, config.data
+        self._held_out = train is not test
         self._classes = config.method.num_classes
         self._void = config.method.use_dontcare
         self._as_picture = bool(config.method.condition_channels)
@@ -76,6 +86,13 @@ class Semantic:
         shown = np.resize(np.arange(len(self._test)), count)
         crop = self._size(self._data.crop_size)
         return _stacked(self._resized(self._test, int(i), crop) for i in shown)
+
+    @property
+    def tests(self) -> Tests:
+        """See `Pipeline`."""
+        names = {SCENES: self._test.names()}
+        crop = self._size(self._data.crop_size)
+        return Tests(names, lambda _, i: self._resized(self._test, i, crop), self._held_out)
 
     def _augmented(self, example, flip, offset):
         load, crop = self._size(self._data.load_size), self._size(self._data.crop_size)
@@ -125,7 +142,7 @@ def create(found: Mapping[str, Scenes], config: ConfigDict) -> Semantic:
         raise ConfigError(
             f"config.data.layout is 'semantic', but {method.name} takes no label maps"
         )
-    parts = {part: _needed(scenes, method) for part, scenes in found.items()}
+    parts = {part: _needed(part, scenes, method) for part, scenes in found.items()}
     if not method.condition_channels:
         for scenes in parts.values():
             check = partial(_check, scenes, method)
@@ -155,8 +172,10 @@ def _check(scenes: Scenes, method: ConfigDict, index: int) -> None:
     checked(label, method.num_classes, method.use_dontcare, name)
 
 
-def _needed(scenes: Scenes, method: ConfigDict) -> Scenes:
+def _needed(part: str, scenes: Scenes, method: ConfigDict) -> Scenes:
     kinds = ["label", "instance", "image"] if method.use_instances else ["label", "image"]
+    if part == "test" and "image" not in scenes.content:  # published without, as Cityscapes' are
+        kinds.remove("image")
     missing = [kind for kind in kinds if kind not in scenes.content]
     if missing:
         raise DataError(

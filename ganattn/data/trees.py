@@ -1,6 +1,7 @@
 """Where label maps, instance maps and pictures lie on disk: SPADE's folders, Cityscapes, ADE20K."""
 
 import io
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
@@ -9,6 +10,7 @@ from ganattn.data.pictures import find_pictures
 from ganattn.errors import DataError
 
 Files = dict[str, list[Path]]
+_ENDING = re.compile("_(leftImg8bit|gt(Fine|Coarse)_(labelIds|labelTrainIds|instanceIds))$")
 PARTS = {"train": ("train", "training"), "test": ("test", "val", "validation")}
 
 
@@ -16,7 +18,8 @@ def find(path: Path) -> dict[str, Files]:
     """{"train", "test"}: {"label", "instance", "image"}: paths in the order of their names.
 
     The tree is known by its folders: gtFine is Cityscapes', annotations ADE20K's; else SPADE's,
-    PART_label, PART_inst and PART_img with files of the same names. "test" and "instance" may be
+    PART_label, PART_inst and PART_img with files of the same names (up to the endings that
+    Cityscapes gives to its kinds of files). "test", its "image" and every "instance" may be
     missing. Raises DataError for a missing folder, or a file without partner.
     """
     if not path.is_dir():
@@ -36,6 +39,11 @@ def find(path: Path) -> dict[str, Files]:
             f"no training pictures in {path}: there must be train_label and train_img, gtFine and "
             "leftImg8bit (Cityscapes), or annotations and images (ADE20K)"
         )
+    if "image" not in found["train"]:
+        raise DataError(
+            f"{path} has training label maps without their pictures: add train_img, leftImg8bit "
+            "(Cityscapes) or images (ADE20K)"
+        )
     return found
 
 
@@ -49,7 +57,7 @@ def _spade(path: Path, part: str) -> Files | None:
     if not (path / folders["label"]).is_dir():
         return None
     found = {k: _by_stem(path / f) for k, f in folders.items() if (path / f).is_dir()}
-    return _joined(found, path / folders["image"])
+    return _joined(found)
 
 
 def _cityscapes(path: Path, part: str) -> Files | None:
@@ -68,23 +76,21 @@ def _cityscapes(path: Path, part: str) -> Files | None:
         for kind, (folder, ending) in folders.items()
     }
     found = {kind: files for kind, files in found.items() if files}
-    return _joined(found, path / "leftImg8bit" / part) if "label" in found else None
+    return _joined(found) if "label" in found else None
 
 
 def _ade20k(path: Path, part: str) -> Files | None:
     folders = {"label": path / "annotations" / part, "image": path / "images" / part}
     if not folders["label"].is_dir():
         return None
-    return _joined({k: _by_stem(f) for k, f in folders.items() if f.is_dir()}, folders["image"])
+    return _joined({k: _by_stem(f) for k, f in folders.items() if f.is_dir()})
 
 
 def _by_stem(folder: Path) -> dict[str, Path]:
-    return {path.stem: folder / path for path in find_pictures(folder)}
+    return {_ENDING.sub("", path.stem): folder / path for path in find_pictures(folder)}
 
 
-def _joined(found: Mapping[str, Mapping[str, Path]], pictures: Path) -> Files:
-    if "image" not in found:
-        raise DataError(f"no folder {pictures} with the pictures of the label maps: add it")
+def _joined(found: Mapping[str, Mapping[str, Path]]) -> Files:
     for kind, files in found.items():
         alone = sorted(set(files) ^ set(found["label"]))
         if alone:

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from ganattn.layers.convolution import Initializer
+
 EPSILON = 1e-5
 NORMS = ("instance", "batch")
 
@@ -138,17 +140,23 @@ class GroupNorm(nn.Module):
         return norm(features).astype(features.dtype)
 
 
+def near_one(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """N(1, 0.02): how CycleGAN and pix2pix start the scale of batch normalisation."""
+    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
+
+
 class BatchNorm(nn.Module):
     """Batch normalisation as PyTorch has it, with running averages in `batch_stats`.
 
     The averages move by a tenth, the variance's towards the unbiased estimate; `batches` counts
     the moves. axis_name: the mapped axis over whose devices a batch is counted as one. affine:
-    learns a scale and shift a channel. counts: whether `batches` moves.
+    learns a scale and shift a channel. counts: whether `batches` moves. gamma_init: of the scale.
     """
 
     axis_name: str | None = None
     affine: bool = True
     counts: bool = True
+    gamma_init: Initializer = near_one
 
     @nn.compact
     def __call__(self, features: Array, statistics: str = "running") -> Array:
@@ -183,7 +191,7 @@ class BatchNorm(nn.Module):
         normalised = (x - mean) * lax.rsqrt(variance + EPSILON)
         if not self.affine:
             return normalised.astype(dtype)
-        gamma = self.param("gamma", near_one, channels, jnp.float32)
+        gamma = self.param("gamma", self.gamma_init, channels, jnp.float32)
         beta = self.param("beta", nn.initializers.zeros, channels, jnp.float32)
         return (gamma[None, None, None] * normalised + beta[None, None, None]).astype(dtype)
 
@@ -196,21 +204,17 @@ def _moved(average: Array, value: Array) -> Array:
     return (0.9 * average + 0.1 * value).astype(average.dtype)
 
 
-def near_one(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """N(1, 0.02): how CycleGAN and pix2pix start the scale of batch normalisation."""
-    return 1 + 0.02 * jax.random.normal(key, shape, dtype)
-
-
 @dataclasses.dataclass(frozen=True)
 class Normalization:
     """Which normalisation a network uses, and with whose statistics in this application.
 
-    kind: "instance" (no parameters) or "batch". statistics, axis_name: of `BatchNorm`.
+    kind: "instance" (no parameters) or "batch". statistics, axis_name, gamma_init: of `BatchNorm`.
     """
 
     kind: str
     statistics: str = "running"
     axis_name: str | None = None
+    gamma_init: Initializer = near_one
 
     @property
     def conv_bias(self) -> bool:
@@ -221,7 +225,8 @@ class Normalization:
         """Normalises (n, h, w, c) inside a compact module; `name` holds the parameters."""
         if self.kind == "instance":
             return instance_norm(features)
-        return BatchNorm(self.axis_name, name=name)(features, self.statistics)
+        norm = BatchNorm(self.axis_name, gamma_init=self.gamma_init, name=name)
+        return norm(features, self.statistics)
 
 
 def _rho(module: nn.Module, channels: int, value: float) -> Array:

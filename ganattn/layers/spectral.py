@@ -17,9 +17,12 @@ from jax import Array
 from ganattn.layers.convolution import (
     Initializer,
     Padding,
+    bounded_uniform,
     conv_parameters,
     convolve,
+    convolve_transposed,
     pad,
+    torch_uniform,
 )
 
 EPSILON = 1e-12
@@ -85,6 +88,60 @@ class SpectralConv(nn.Module):
         output = convolve(images, kernel, self.stride, self.dilation)
         output = divide_passes(output, norms)
         return output if bias is None else output + bias[None, None, None]
+
+
+class SpectralConvTranspose(nn.Module):
+    """Transposed convolution, stride 2 or 1, whose kernel is normalised; see `ConvTranspose`.
+
+    The kernel is seen as a matrix (k * k * out, in), so that u has an entry for each channel of the
+    input: PyTorch's layout of 2018, in which a transposed convolution's weight is (in, out, k, k).
+    stride: 2 doubles height and width (kernel_size 3 or 4), 1 keeps them (an odd one).
+    """
+
+    features: int
+    kernel_size: int
+    stride: int = 2
+    use_bias: bool = True
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images: Array, update_stats: bool = False) -> Array:
+        """images (n, h, w, c)."""
+        shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
+        kernel, bias = conv_parameters(self, shape)
+        norms = spectral_norms(self, kernel.transpose(0, 1, 3, 2), 1, update_stats)
+        images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
+        if self.stride == 2:
+            output = convolve_transposed(images, kernel)
+        else:
+            output = convolve(pad(images, self.kernel_size // 2, "zero"), kernel)
+        output = divide_passes(output, norms)
+        return output if bias is None else output + bias[None, None, None]
+
+
+class SpectralDense(nn.Module):
+    """x @ kernel / norm + bias for x (n, features_in)."""
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, update_stats: bool = False) -> Array:
+        kernel_init = self.kernel_init or torch_uniform((0,))
+        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
+        bias = None
+        if self.use_bias:
+            bias_init = self.bias_init or bounded_uniform(x.shape[-1])
+            bias = self.param("bias", bias_init, (self.features,), jnp.float32)
+        norms = spectral_norms(self, kernel, 1, update_stats)
+        x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
+        output = divide_passes(x @ kernel, norms)
+        return output if bias is None else output + bias[None]
 
 
 def _random_unit(module: nn.Module, size: int, dtype: Any) -> Array:

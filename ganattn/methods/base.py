@@ -53,7 +53,7 @@ class Method(abc.ABC):
     optimizers: Mapping[str, optax.GradientTransformation]
     axis_name: str | None = None
 
-    takes: ClassVar[Literal["pictures", "labels"]] = "pictures"
+    takes: ClassVar[Literal["pictures", "labels", "latents"]] = "pictures"
     directions: ClassVar[tuple[str, ...]] = ("a2b", "b2a")
     translates_with: ClassVar[tuple[str, ...]] = ("generator",)  # how names of such networks begin
 
@@ -78,7 +78,8 @@ class Method(abc.ABC):
     ) -> Translation:
         """Translates what `source` takes out of a batch; changes no state.
 
-        images: (n, h, w, 3) pictures in [-1, 1], or {"label", "instance"} where `takes` is labels.
+        images: (n, h, w, 3) pictures in [-1, 1]; where `takes` is labels {"label", "instance"},
+        where it is latents (n, size) vectors.
         """
 
     @abc.abstractmethod

@@ -201,17 +201,12 @@ class SPADE(Method):
     def pictures(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
     ) -> dict[str, dict[str, Array]]:
-        """Label map, attention if any, the picture made, and the true one."""
+        """Label map, attention if any, the picture made, and the true one where it is known."""
         made = self.translate(variables, batch)
         heatmap = {} if made.attention is None else {"attention": made.attention}
-        return {
-            "label2image": {
-                "label": batch["label"],
-                **heatmap,
-                "synthesis": made.images,
-                "target": batch["image"],
-            }
-        }
+        target = {"target": batch["image"]} if "image" in batch else {}
+        columns = {"label": batch["label"], **heatmap, "synthesis": made.images, **target}
+        return {"label2image": columns}
 
     def reestimate(
         self, variables: Mapping[str, Variables], batches: Iterable[Mapping[str, Array]]

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import assert_equal, check_steps, networks_of, train_on
+from reference import assert_equal, check_steps, networks_of
 
 from ganattn import image_pool, interop, methods, parallel
 from ganattn.config import find, load
@@ -119,17 +119,6 @@ def test_pool_fills_then_gives_earlier_pictures_back():
                 swaps += 1
         assert list(np.ravel(pool.images)) == stored and pool.filled == len(stored)
     assert 0.3 < swaps / 77 < 0.7
-
-
-@pytest.mark.parametrize(("variant", "backend"), [("dropout,batch_norm", "shard_map")])
-def test_eight_devices_equal_one(variant, backend, x64):
-    """Includes the pool, which overflows, and the draws of dropout."""
-    sizes = {"image_size": 16, "width": 2, "discriminator_width": 2, "discriminator_layers": 1}
-    method = method_of(f"tiny,{variant}", **sizes)
-    seen = batches(3, 8, 16)
-    one, several = (train_on(method, seen, n, b) for n, b in ((1, None), (8, backend)))
-    assert one[0].memory["a"].filled == 3
-    assert_equal(one, several)
 
 
 @pytest.mark.parametrize("variant", ["", "dropout", "no_identity,no_pool", "remat,dropout"])

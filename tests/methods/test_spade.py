@@ -169,7 +169,7 @@ def test_variants_step_and_synthesise(variant, fields):
 def test_statistics_measured_anew_are_where_the_averages_would_end(x64):
     method = method_of("spade", "tiny", use_instances=False)
     variables = in_float64(method).variables
-    label = np.random.default_rng(0).integers(0, 4, (4, 32, 32, 1), np.int32)
+    label = np.random.default_rng(0).integers(0, 4, (2, 32, 32, 1), np.int32)
     one_hot = jax.nn.one_hot(label[..., 0], 4, dtype=np.float64)
 
     @quick_jit
@@ -179,11 +179,11 @@ def test_statistics_measured_anew_are_where_the_averages_would_end(x64):
         return {**variables, **moved}
 
     generator = variables["generator"]
-    for _ in range(150):
+    for _ in range(120):
         generator = average(generator)
     measured = method.reestimate(variables, [{"label": label}, {"label": label}])["generator"]
     for a, b in zip(*map(jax.tree.leaves, (generator, measured)), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_the_perceptual_loss_takes_torchvision_weights(monkeypatch, tmp_path):

@@ -1,0 +1,120 @@
+"""Weights of the FID network: from pytorch-fid's file, or random ones that every machine has."""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ganattn.errors import ForeignFileError
+from ganattn.interop.torch_files import read_torch
+from ganattn.networks.inception import SIDE, Inception
+
+FILE = "pt_inception-2015-12-05-6726825d.pth"
+SHA256 = "6726825d"  # how the digest of the one known file begins
+EPSILON = 1e-3  # of the batch normalisations
+Arrays = Mapping[str, np.ndarray]
+
+
+def check_inception(path: str | os.PathLike) -> str:
+    """The SHA-256 of pytorch-fid's weight file.
+
+    Raises ForeignFileError for a file whose content is not that of the one known file, on whose
+    numbers the papers rest.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ForeignFileError(
+            f"no file {path}: give {FILE}, which pytorch-fid publishes"
+        ) from None
+    if not digest.startswith(SHA256):
+        raise ForeignFileError(
+            f"{path} has SHA-256 {digest[:8]}..., the FID network's begins {SHA256}: give {FILE}, "
+            "which pytorch-fid publishes, or copy it again"
+        )
+    return digest
+
+
+def read_inception(path: str | os.PathLike) -> dict:
+    """Variables of `networks.inception.Inception` from pytorch-fid's weight file.
+
+    Raises ForeignFileError for a file of another network; see `check_inception`.
+    """
+    return from_pytorch_fid(read_torch(path))
+
+
+def from_pytorch_fid(arrays: Arrays) -> dict:
+    """Variables of `Inception` from pytorch-fid's names and arrays.
+
+    Each batch normalisation is folded into its convolution, in float64. Raises ForeignFileError for
+    arrays that are missing or of another shape.
+    """
+    params: dict = {}
+    for name, shape in sorted(shapes().items()):
+        if name not in arrays or tuple(arrays[name].shape) != shape:
+            there = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
+            raise ForeignFileError(
+                f"{name} {there}, of shape {shape} in the FID network: give {FILE}"
+            )
+    for name in (key.removesuffix(".conv.weight") for key in shapes() if ".conv." in key):
+        part = {k: np.asarray(arrays[f"{name}.{k}"], np.float64) for k in PARTS}
+        scale = part["bn.weight"] / np.sqrt(part["bn.running_var"] + EPSILON)
+        kernel = (part["conv.weight"] * scale[:, None, None, None]).transpose(2, 3, 1, 0)
+        bias = part["bn.bias"] - part["bn.running_mean"] * scale
+        node = params
+        for module in name.split("."):
+            node = node.setdefault(module, {})
+        node["conv"] = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
+    params["fc"] = {"kernel": np.transpose(arrays["fc.weight"]), "bias": arrays["fc.bias"]}
+    return {"params": params}
+
+
+PARTS = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
+
+
+@cache
+def shapes() -> dict[str, tuple[int, ...]]:
+    """What pytorch-fid's file calls its arrays, and their shapes (layout out, in, h, w)."""
+    spec = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+    tree = jax.eval_shape(Inception().init, jax.random.key(0), spec)["params"]
+    found = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        *modules, kind = (key.key for key in path)
+        if modules == ["fc"]:
+            found["fc.weight" if kind == "kernel" else "fc.bias"] = leaf.shape[::-1]
+        elif kind == "kernel":
+            name = ".".join(modules[:-1])
+            height, width, channels, features = leaf.shape
+            found[f"{name}.conv.weight"] = (features, channels, height, width)
+            found |= {f"{name}.{part}": (features,) for part in PARTS[1:]}
+    return found
+
+
+def random_inception() -> Arrays:
+    """Arrays by pytorch-fid's names, the same on every machine: each is drawn from its name.
+
+    Convolutions keep the scale of what they get (He et al. 2015). Distances between such features
+    rank pictures, but compare with no published number.
+    """
+    return {name: _draw(name, shape) for name, shape in sorted(shapes().items())}
+
+
+def _draw(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    if name.endswith("conv.weight"):
+        values = rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+    elif name == "fc.weight":
+        values = rng.standard_normal(shape) * np.sqrt(1 / shape[1])
+    elif name.endswith(("bn.weight", "running_var")):
+        values = rng.uniform(0.5, 1.5, shape)
+    else:
+        values = 0.1 * rng.standard_normal(shape)
+    return values.astype(np.float32)

@@ -1,0 +1,188 @@
+"""A paper's table as text with a second column of measured values, and what is left to run."""
+
+import shlex
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ganattn.evaluation.results import TOLD
+from ganattn.tables import Column, Row, Table, Training
+from ganattn.tables.runs import Fields, Run, differences, find_runs, wanted_config
+
+MISSING, ELSEWHERE = "-", ""
+NAMED = 3  # fields that are named of a run that is close to a row
+STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
+    "mean": statistics.mean,
+    "median": statistics.median,
+    "lowest": min,
+}
+Matches = Mapping[Training, Sequence[Run]]
+
+
+def compare(table: Table, folder: Path) -> str:
+    """The table with the results of the runs below `folder`, and commands for what is missing.
+
+    Nothing is filled in that no run has measured: a cell without a value is "-", one of a system
+    that is not trained here is blank. Raises ConfigError for a table whose configs are not there.
+    """
+    runs, wanted = find_runs(folder), _wanted(table)
+    matched = {
+        training: [run for run in runs if not differences(run, config, training.data)]
+        for training, config in wanted.items()
+    }
+    lines = [f"{table.source}: {table.title}", ""]
+    for group in table.groups():
+        lines += [*_group(table, group, matched), ""]
+    lines += table.notes
+    lines.append(
+        f"Measured by {len(runs)} runs in {folder}; {MISSING} is not measured, blank is not "
+        "trained here."
+    )
+    lines += _told(table, matched)
+    lines += _close(runs, wanted, matched)
+    commands = _commands(table, matched, folder)
+    lines += ["", "To measure what is missing:", *commands] if commands else []
+    return "\n".join(lines)
+
+
+def _wanted(table: Table) -> dict[Training, Fields]:
+    trainings = [row.training(column) for row in table.rows for column in table.columns]
+    return {training: wanted_config(training) for training in trainings if training}
+
+
+def _group(table: Table, group: str, matched: Matches) -> list[str]:
+    """The lines of the columns of one group."""
+    columns = [(i, column) for i, column in enumerate(table.columns) if column.group == group]
+    lines = [[group or "Model"]]
+    for _, column in columns:
+        lines[0] += [column.name, "measured"] if column.metric else [column.name]
+    for row in table.rows:
+        line = [row.name]
+        for i, column in columns:
+            line.append(row.cells[i])
+            if column.metric:
+                line.append(_measured(table, row, column, matched))
+        if any(line[1:]):
+            lines.append(line)
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return [
+        f"| {' | '.join(cell.ljust(n) for cell, n in zip(line, widths, strict=True))} |"
+        for line in lines
+    ]
+
+
+def _measured(table: Table, row: Row, column: Column, matched: Matches) -> str:
+    training = row.training(column)
+    if training is None:
+        return ELSEWHERE
+    found = [(run, run.newest(table, row, column)) for run in matched[training]]
+    results = [(run, result) for run, result in found if result is not None]
+    if not results:
+        return MISSING
+    digits = _digits(table, column)
+    value = STATISTICS[column.statistic]([result["value"] for _, result in results])
+    text = f"{column.scale * value:.{digits}f}"
+    if len(results) > 1:
+        text += f" ({len(results)} runs)"
+    elif results[0][1].get("std") is not None:
+        text += f" ± {column.scale * results[0][1]['std']:.{digits}f}"
+    steps, run = min(((result["step"], run) for run, result in results), key=lambda each: each[0])
+    return text if steps >= run.total else f"{text} at step {steps:,} of {run.total:,}"
+
+
+def _told(table: Table, matched: Matches) -> list[str]:
+    """A line for each way in which the shown values were measured."""
+    results = [
+        run.newest(table, row, column)
+        for row in table.rows
+        for column in table.columns
+        for run in matched.get(row.training(column), ())  # type: ignore[arg-type]
+    ]
+    told = [
+        "; ".join(
+            f"{key} {result[key]}" for key in (*TOLD, "samples") if result.get(key) is not None
+        )
+        for result in results
+        if result is not None
+    ]
+    return [f"Measured with {line}." for line in dict.fromkeys(told) if line]
+
+
+def _digits(table: Table, column: Column) -> int:
+    """As many as the paper prints at most."""
+    cells = [row.cells[list(table.columns).index(column)] for row in table.rows]
+    return max(len(cell.split(" ")[0].partition(".")[2]) for cell in cells)
+
+
+def _close(runs: Sequence[Run], wanted: Mapping[Training, Fields], matched: Matches) -> list[str]:
+    """A line for each run of a row's method and data that is not that row's, saying why."""
+    lines = []
+    used = {run.workdir for found in matched.values() for run in found}
+    for run in runs:
+        name = run.config.get("method", {}).get("name")
+        candidates = [
+            (differences(run, config, training.data), training)
+            for training, config in wanted.items()
+            if config["method"]["name"] == name and run.has(training.data)
+        ]
+        if candidates and run.workdir not in used:
+            fields, training = min(candidates, key=lambda each: len(each[0]))
+            more = "; ..." if len(fields) > NAMED else ""
+            lines.append(f"{run.workdir} is not {training}: {'; '.join(fields[:NAMED])}{more}")
+    return lines
+
+
+def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
+    """What to run for each cell that is missing, everything once."""
+    missing: dict[Training, dict[str, set[str]]] = {}  # with which arguments, which directions
+    for row in table.rows:
+        for column in table.columns:
+            training = row.training(column)
+            if training and _measured(table, row, column, matched) == MISSING:
+                directions = missing.setdefault(training, {}).setdefault(column.evaluate, set())
+                directions.add(row.direction(column))
+    commands = []
+    for training, wanted in missing.items():
+        workdir, train = _train(training, matched[training], folder)
+        commands += train
+        for arguments, directions in wanted.items():
+            only = sorted(directions) if len(directions) < _directions(table) else [""]
+            commands += [
+                f"ganattn evaluate --workdir {_quoted(workdir)} {arguments}"
+                + (f" --direction {direction}" if direction else "")
+                for direction in only
+            ]
+    return commands
+
+
+def _directions(table: Table) -> int:
+    return len({column.direction for column in table.columns if column.metric})
+
+
+def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path, list[str]]:
+    """The workdir to evaluate, and the command that begins or ends its training, if any."""
+    if runs:
+        run = max(runs, key=lambda each: each.step)
+        resume = [f"ganattn train --workdir {_quoted(run.workdir)}"]
+        return run.workdir, resume if run.step < run.total else []
+    name, _, variant = training.config.partition(":")
+    words = [name, *filter(None, variant.split(",")), *(["swapped"] if training.swap else [])]
+    workdir = _free(folder / "_".join(words))
+    config = f"configs/{name}.py" + (f":{variant}" if variant else "")
+    words = [f"ganattn train --config {config} --workdir {_quoted(workdir)}", training.options]
+    if training.swap:
+        words.append("--config.data.swap=True")
+    return workdir, [" ".join(filter(None, words))]
+
+
+def _free(folder: Path) -> Path:
+    """A folder that is not there yet."""
+    number, free = 2, folder
+    while free.exists():
+        number, free = number + 1, folder.with_name(f"{folder.name}_{number}")
+    return free
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

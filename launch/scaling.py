@@ -1,0 +1,441 @@
+"""Calculates what a training step of every method costs, and what that means on large machines.
+
+    python launch/scaling.py --output launch/SCALING.md    # a minute; rewrites the tables there
+    python launch/scaling.py --config configs/ugatit.py:light
+
+Nothing is compiled or run: the real training steps are traced with shapes alone, lowered for a TPU
+(where convolutions keep their plain form) and counted by XLA's cost analysis; memory and
+collectives are read off the traced step of one of several devices. SCALING.md says what each column
+means.
+"""
+
+import argparse
+import dataclasses
+import math
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.extend import core
+from jax.sharding import AbstractMesh, PartitionSpec
+from ml_collections import ConfigDict
+
+from ganattn import config as configuration
+from ganattn import methods, parallel
+from ganattn.errors import UserError
+from ganattn.layers.lowering import lowering_for
+
+# What the papers trained, where a config's own values are not that already.
+PAPER = {
+    "cyclegan": ("horse2zebra",),
+    "dagan": ("cityscapes",),
+    "guidance": ("horse2zebra",),
+    "guidance_supervised": ("cityscapes",),
+    "pix2pix": ("facades",),
+    "spade": ("cityscapes", "ade20k"),
+    "spap_cyclegan": ("cityscapes",),
+    "ugatit": ("", "light"),
+}
+UTILIZATION = 0.4  # assumed: the part of a chip's peak that convolutions reach
+USABLE = 0.9  # assumed: the part of a chip's memory that arrays may fill
+COUNTED = (1, 2)  # batches a chip at which operations are counted
+WEIGHED = (16, 32)  # and memory: where pictures, not the optimiser, take it
+PICTURES_PER_CORE = 525  # measured, see BENCHMARKS.md: 1,050 a second of 256 px on two cores
+
+
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """Published figures. Speeds a chip: peak in TFLOP/s, memory and link in GB/s, memory in GB.
+
+    link: what a chip can send while it receives as much, over all its links in this topology.
+    """
+
+    name: str
+    chips: int
+    hosts: int
+    cores: int  # of a host, as its vendor counts them
+    peak: float
+    memory: float
+    memory_speed: float
+    link: float
+
+    def reduce_seconds(self, size: float) -> float:
+        """A ring's or torus's all-reduce: every byte goes out twice, but for a chip's own share."""
+        return 2 * (self.chips - 1) / self.chips * size / (self.link * 1e9)
+
+    @property
+    def chips_per_host(self) -> int:
+        """Chips that one host feeds."""
+        return self.chips // self.hosts
+
+
+MACHINES = (
+    Machine("v4-8", 4, 1, 240, 275, 34.4, 1200, 90),
+    Machine("v5e-256", 256, 32, 224, 197, 16, 819, 200),
+    Machine("v5p-1024", 512, 128, 208, 459, 102, 2765, 600),
+    Machine("H100x8", 8, 1, 208, 494.7, 80, 3350, 450),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """A quantity at b pictures a chip: fixed + b * slope."""
+
+    fixed: float
+    slope: float
+
+    @classmethod
+    def through(cls, values: Mapping[int, float]) -> "Line":
+        """From its values at two batches."""
+        (b, first), (c, second) = values.items()
+        slope = (second - first) / (c - b)
+        return cls(first - b * slope, slope)
+
+    def __call__(self, b: float) -> float:
+        """The value at b."""
+        return self.fixed + b * self.slope
+
+
+@dataclasses.dataclass(frozen=True)
+class Costs:
+    """Of one step on one chip, by pictures a chip; bytes unless said otherwise.
+
+    parameters, gradients: of what is trained. state: all that stays, with optimiser and memory.
+    working: what a step needs beside the state, at its peak. reduced, gathered: into collectives.
+    files: a host reads for one example.
+    """
+
+    name: str
+    size: str
+    batch: int
+    flops: Line
+    parameters: float
+    state: float
+    gradients: float
+    working: Line
+    reduced: float
+    gathered: Line
+    files: float
+    file_pixels: float
+
+    def seconds(self, b: float, machine: Machine) -> float:
+        """The step without its network: computation, or the traffic with memory if that is more.
+
+        The traffic is at least the parameters in both passes, gradients and Adam's numbers in and
+        out, and what is kept for the backward pass out and in.
+        """
+        compute = self.flops(b) / (UTILIZATION * machine.peak * 1e12)
+        traffic = 10 * self.parameters + 2 * b * self.working.slope
+        return max(compute, traffic / (machine.memory_speed * 1e9))
+
+    def network_seconds(self, b: float, machine: Machine) -> float:
+        """All collectives of a step; a gathered byte goes to every chip once."""
+        sent = (machine.chips - 1) * self.gathered(b) / (machine.link * 1e9)
+        return machine.reduce_seconds(self.reduced) + sent
+
+    def largest_batch(self, machine: Machine) -> int:
+        """Pictures a chip for which there is memory."""
+        room = USABLE * machine.memory * 1e9 - self.state - self.gradients - self.working.fixed
+        return max(0, math.floor(room / self.working.slope))
+
+    def network_limit(self, machine: Machine) -> int | None:
+        """The least batch a chip at which the network can hide behind the step; None: never."""
+        return _first(lambda b: self.seconds(b, machine) >= self.network_seconds(b, machine))
+
+    def pictures_needed(self, b: float, machine: Machine) -> float:
+        """Files a second that one host must deliver."""
+        seconds = max(self.seconds(b, machine), self.network_seconds(b, machine))
+        return machine.chips_per_host * self.files * b / seconds
+
+    def pictures_delivered(self, machine: Machine) -> float:
+        """Files a second, from the measured speed of a core, with equal time for equal pixels."""
+        return machine.cores * PICTURES_PER_CORE * 256**2 / self.file_pixels
+
+    def input_limit(self, machine: Machine) -> int | None:
+        """The least batch a chip for which a host is too slow; None: it never is."""
+        can = self.pictures_delivered(machine)
+        return _first(lambda b: self.pictures_needed(b, machine) > can)
+
+
+def _first(holds: Callable[[int], bool]) -> int | None:
+    return next((b for b in range(1, 1025) if holds(b)), None)
+
+
+def analyse(config: ConfigDict, name: str) -> Costs:
+    """Traces the config's step for a few batches."""
+    if not config.method.get("perceptual_weights", "none"):
+        config.method.perceptual_weights = "of no file"  # SPADE asks for a name
+    method = _from_shapes(methods.create(config))
+    seed = np.asarray(jax.random.key_data(jax.random.key(0)))
+    state = jax.eval_shape(method.create_state, seed)
+    batches = {b: batch_shapes(method, config, b) for b in (*COUNTED, *(2 * b for b in WEIGHED))}
+    with lowering_for("tpu"):
+        flops = {b: count_flops(method.train_step, state, batches[b]) for b in COUNTED}
+        steps = {b: trace_one_of(2, method, state, batches[2 * b]) for b in WEIGHED}
+    collectives = {b: collective_bytes(step) for b, step in steps.items()}
+    trained = sum(
+        _bytes(state.variables[network][collection])
+        for names in method.groups.values()
+        for network in names
+        for collection in state.variables[network]
+        if collection in ("params", "rho")
+    )
+    files = [x.shape[1:3] for x in batches[1].values() if x.ndim == 4]
+    height, width = files[0]
+    return Costs(
+        name,
+        f"{width}x{height}",
+        config.data.batch_size,
+        Line.through(flops),
+        parameters=trained,
+        state=_bytes(state),
+        gradients=trained,
+        working=Line.through({b: peak_bytes(step) for b, step in steps.items()}),
+        reduced=collectives[WEIGHED[0]]["reduced"],
+        gathered=Line.through({b: c["gathered"] for b, c in collectives.items()}),
+        files=len(files),
+        file_pixels=height * width,
+    )
+
+
+def _from_shapes(method: methods.Method) -> methods.Method:
+    """The method with networks that need no file of weights to be initialised."""
+
+    class Shapes(type(method)):  # type: ignore[misc]
+        def initialize(self, name, rng):
+            try:
+                return super().initialize(name, rng)
+            except (UserError, OSError):
+                return methods.Method.initialize(self, name, rng)
+
+    given = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    return Shapes(**given)
+
+
+def batch_shapes(
+    method: methods.Method, config: ConfigDict, count: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """What the input pipeline gives the step, as shapes."""
+    width = config.data.crop_size
+    height = round(width / config.data.aspect_ratio)
+    whole, picture = jnp.int32, (count, height, width, 3)
+    if method.takes == "labels":
+        ids = jax.ShapeDtypeStruct((count, height, width, 1), whole)
+        instances = {"instance": ids} if config.method.use_instances else {}
+        return {"label": ids, "image": jax.ShapeDtypeStruct(picture, jnp.float32), **instances}
+    pictures = {d: jax.ShapeDtypeStruct(picture, jnp.float32) for d in ("a", "b")}
+    return pictures | {f"index_{d}": jax.ShapeDtypeStruct((count,), whole) for d in ("a", "b")}
+
+
+def count_flops(step: Callable, *shapes: Any) -> float:
+    """XLA's count for the step as lowered for a TPU, before any optimisation; compiles nothing."""
+    lowered = jax.jit(step).trace(*shapes).lower(lowering_platforms=("tpu",))
+    return lowered.cost_analysis()["flops"]
+
+
+def trace_one_of(devices: int, method: methods.Method, state: Any, batch: Any) -> Any:
+    """The step's program on one of several devices; `batch` is that of all."""
+    mesh = AbstractMesh((devices,), (parallel.AXIS,))
+    whole, split = PartitionSpec(), PartitionSpec(parallel.AXIS)
+    mapped = jax.shard_map(
+        method.mapped().train_step, mesh=mesh, in_specs=(whole, split), out_specs=(whole, whole)
+    )
+    (equation,) = jax.make_jaxpr(mapped)(state, batch).jaxpr.eqns
+    return equation.params["jaxpr"]
+
+
+def collective_bytes(jaxpr: Any) -> dict[str, float]:
+    """Bytes that one device puts into collectives: "reduced" and "gathered"."""
+    found = {"reduced": 0.0, "gathered": 0.0}
+    for name, inputs, _ in _operations(jaxpr, {}):
+        for kind, start in (("reduced", "psum"), ("gathered", "all_gather")):
+            if name.startswith(start):
+                found[kind] += sum(size for _, size in inputs)
+    return found
+
+
+def peak_bytes(jaxpr: Any) -> float:
+    """The most bytes that are alive at once in the program's order, without its arguments.
+
+    What it returns is left out, because the state is donated. Reshaped and broadcast arrays are
+    not counted again; other fusion of operations is not foreseen, so this is an upper bound of what
+    the program needs in this order.
+    """
+    names: dict[int, object] = {}
+    operations = list(_operations(jaxpr, names))
+    ends = (*jaxpr.invars, *jaxpr.constvars, *jaxpr.outvars)
+    kept = {names.get(id(variable)) for variable in ends}
+    last = {key: at for at, (_, inputs, _) in enumerate(operations) for key, _ in inputs}
+    alive: dict[Any, float] = {}
+    peak = 0.0
+    for at, (_, inputs, outputs) in enumerate(operations):
+        alive |= {key: size for key, size in outputs if key not in kept}
+        peak = max(peak, sum(alive.values())) if outputs else peak
+        for key, _ in [*inputs, *outputs]:
+            if last.get(key, at) <= at:
+                alive.pop(key, None)
+    return peak
+
+
+_Sized = list[tuple[Any, float]]
+_CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+_OPAQUE = ("scan", "while", "cond")
+_VIEWS = ("reshape", "squeeze", "broadcast_in_dim", "expand_dims", "pcast", "pvary")
+
+
+def _operations(jaxpr: Any, names: dict[int, object]) -> Iterator[tuple[str, _Sized, _Sized]]:
+    """(primitive, inputs, outputs) in order, calls opened up; an array is (key, bytes).
+
+    names: the key of each variable, filled in here. A view has the key of the array it shows.
+    """
+
+    def key(variable):
+        return names.setdefault(id(variable), object())
+
+    for equation in jaxpr.eqns:
+        name, parameters = equation.primitive.name, equation.params
+        inner = next((parameters[p] for p in _CALLS if p in parameters), None)
+        given = [v for v in equation.invars if not isinstance(v, core.Literal)]
+        if inner is not None and name not in _OPAQUE:
+            inner = getattr(inner, "jaxpr", inner)
+            # The same inner program may be called often, with arrays of its own each time.
+            within: dict[int, object] = {}
+            for own, outer in zip(inner.invars, equation.invars, strict=True):
+                if not isinstance(outer, core.Literal):
+                    within[id(own)] = key(outer)
+            yield from _operations(inner, within)
+            for own, outer in zip(inner.outvars, equation.outvars, strict=True):
+                names[id(outer)] = within.get(id(own), object())
+        elif name in _VIEWS and given:
+            names[id(equation.outvars[0])] = key(given[0])
+        else:
+            made = [(key(v), _size(v.aval)) for v in equation.outvars]
+            yield name, [(key(v), _size(v.aval)) for v in given], made
+
+
+def _size(shape: Any) -> float:
+    item = getattr(shape.dtype, "itemsize", 8)
+    return float(math.prod(shape.shape) * item)
+
+
+def _bytes(tree: Any) -> float:
+    return sum(_size(leaf) for leaf in jax.tree.leaves(tree))
+
+
+def costs_table(rows: Sequence[Costs]) -> str:
+    """What does not depend on a machine."""
+    head = (
+        "config", "picture", "GFLOP a step", "parameters", "state", "gradients", "activations",
+        "all-reduce", "all-gather",
+    )  # fmt: skip
+    body = [
+        (
+            f"`{c.name}`",
+            c.size,
+            f"{c.flops(1) / 1e9:,.0f}",
+            _gigabytes(c.parameters),
+            _gigabytes(c.state),
+            _gigabytes(c.gradients),
+            _gigabytes(c.working.slope),
+            _gigabytes(c.reduced),
+            _gigabytes(c.gathered(1)) if c.gathered(1) else "",
+        )
+        for c in rows
+    ]
+    return _markdown(head, body)
+
+
+def machine_table(rows: Sequence[Costs], machine: Machine) -> str:
+    """What the costs mean on one machine."""
+    head = (
+        "config", "fits", "step, batch 1", "all-reduce", "network hidden from",
+        "step, batch that fits", "pictures a second and host",
+        "of them possible", "input too slow from",
+    )  # fmt: skip
+    body = []
+    for c in rows:
+        largest = c.largest_batch(machine)
+        cells = [f"`{c.name}`", str(largest) if largest else "none"]
+        cells += [_milliseconds(c.seconds(1, machine))]
+        cells += [_milliseconds(c.network_seconds(1, machine))]
+        cells += [_batch(c.network_limit(machine), largest)]
+        b = max(1, largest)
+        cells += [
+            _milliseconds(max(c.seconds(b, machine), c.network_seconds(b, machine))),
+            f"{c.pictures_needed(b, machine):,.0f}",
+            f"{c.pictures_delivered(machine):,.0f}",
+            _batch(c.input_limit(machine), largest),
+        ]
+        body.append(tuple(cells))
+    return _markdown(head, body)
+
+
+def _batch(limit: int | None, largest: int) -> str:
+    if limit is None:
+        return "never"
+    return f"{limit}" if limit <= largest else f"{limit} (does not fit)"
+
+
+def _markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _gigabytes(size: float) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1e3:,.1f} ms" if seconds < 0.1 else f"{seconds * 1e3:,.0f} ms"
+
+
+def fill(text: str, tables: Mapping[str, str]) -> str:
+    """Puts tables between the lines `<!-- table NAME -->` and `<!-- end -->` of a text."""
+    for name, table in tables.items():
+        pattern = rf"(<!-- table {re.escape(name)} -->\n).*?(<!-- end -->)"
+        text, found = re.subn(
+            pattern, lambda m, t=table: f"{m[1]}\n{t}\n\n{m[2]}", text, flags=re.S
+        )
+        if not found:
+            raise ValueError(f"there is no place for the table {name}")
+    return text
+
+
+def configs() -> list[str]:
+    """NAME[:VARIANT] of every config file at its paper's size."""
+    stems = sorted(path.stem for path in configuration.folder().glob("*.py"))
+    return [f"{stem}:{v}".strip(":") for stem in stems for v in PAPER.get(stem, ("",))]
+
+
+def main() -> None:
+    """Prints the tables, or writes them into a file that has places for them."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--config", action="append", help="FILE[:VARIANT]; every method's otherwise"
+    )
+    parser.add_argument("--output", type=Path, help="file whose tables are rewritten")
+    options = parser.parse_args()
+    rows = []
+    try:
+        for name in options.config or configs():
+            path, _, variant = name.partition(":")
+            print(f"tracing {name}", file=sys.stderr)
+            config = configuration.load(configuration.find(path), variant)
+            rows.append(analyse(config, f"{Path(path).stem}:{variant}".strip(":")))
+    except UserError as error:
+        sys.exit(f"scaling: {error}")
+    tables = {"costs": costs_table(rows)} | {m.name: machine_table(rows, m) for m in MACHINES}
+    if options.output:
+        text = fill(options.output.read_text(encoding="utf-8"), tables)
+        options.output.write_text(text, encoding="utf-8")
+    else:
+        print("\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,351 @@
+"""`ganattn evaluate` over runs and folders: what it writes, against what is measured by hand."""
+
+import json
+import types
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganattn import cli, methods
+from ganattn.config import find, load
+from ganattn.data import procedural, semantic
+from ganattn.data.arrays import Memory
+from ganattn.data.batches import Batches
+from ganattn.data.pictures import to_float
+from ganattn.errors import ConfigError, DataError
+from ganattn.evaluation import names, scorers
+from ganattn.evaluation.attention import ClassAttention, heatmap_iou
+from ganattn.evaluation.evaluate import describe, evaluate_pictures, evaluate_run
+from ganattn.evaluation.extraction import collect
+from ganattn.evaluation.frechet import frechet_distance
+from ganattn.evaluation.images import psnr
+from ganattn.evaluation.kernel import kid
+from ganattn.evaluation.labels import CITYSCAPES, VOID, label_set
+from ganattn.evaluation.results import read_results
+from ganattn.evaluation.runs import Run
+from ganattn.evaluation.settings import Settings
+from ganattn.inference import Translator, read_authors
+
+FILE = Path(__file__).parent / "golden" / "torch" / "ugatit_tiny.pt"
+COUNT = 10  # test pictures
+
+
+def thumbnails(pictures):
+    """Features that need no network: 4 x 4 pixels."""
+    step = pictures.shape[1] // 4
+    return pictures[:, ::step, ::step].reshape(len(pictures), -1) / 255
+
+
+def few_pictures():
+    """Procedural test pictures of 32 pixels with their truth, as `data.create` gives them."""
+    config, variables = read_authors(FILE, "ugatit")
+    with config.unlocked():
+        config.data.update(source="procedural", load_size=32, crop_size=32)
+    truth = procedural.test_set(COUNT, 32, seed=0)
+    arrays = {d: truth[d] for d in "ab"} | {f"test_{d}": truth[d] for d in "ab"}
+    floats = {k: x if x.dtype == bool else to_float(x) for k, x in truth.items()}
+    return config, variables, Batches(Memory(arrays, config.data), config, truth=floats)
+
+
+@pytest.fixture(scope="module")
+def translating():
+    """A run of U-GAT-IT."""
+    config, variables, batches = few_pictures()
+    return Run(methods.create(config), variables, config, 3, batches)
+
+
+def drawn(method):
+    """Variables of the generator; initialising them would compile for seconds."""
+    shapes = jax.eval_shape(lambda: method.initialize("generator", jax.random.key(0)))
+    rng = np.random.default_rng(0)
+
+    def draw(x):
+        values = rng.normal(0, 0.1, x.shape) if x.ndim > 1 else rng.uniform(0.3, 1, x.shape)
+        return values.astype(x.dtype)
+
+    return jax.tree.map(draw, shapes)
+
+
+@pytest.fixture(scope="module")
+def synthesizing():
+    """A run of DAGAN."""
+    config = load(find("dagan"), "tiny")
+    with config.unlocked():
+        config.method.width = 2
+    method = methods.create(config)
+    scenes = semantic.Scenes(procedural.scenes(COUNT, 32, 32, 0))
+    batches = Batches(semantic.create({"train": scenes, "test": scenes}, config), config)
+    return Run(method, {"generator": drawn(method)}, config, 3, batches)
+
+
+@pytest.fixture(scope="module")
+def evaluated(translating, tmp_path_factory):
+    """(results by metric and direction, folder of the made pictures)."""
+    folder = tmp_path_factory.mktemp("made")
+    metrics = ["fid", "kid", "mean_fid", "mean_kid", "psnr", "ssim", "attention_iou"]
+    results = evaluate_run(translating, metrics, Settings(features=thumbnails), output=folder)
+    return {(line["metric"], line["direction"]): line for line in results}, folder
+
+
+def test_a_run_is_scored_as_its_written_pictures_are(evaluated, translating):
+    results, folder = evaluated
+    truth = translating.batches.truth
+    for direction, source, target in (("a2b", "a", "b"), ("b2a", "b", "a")):
+        fakes = collect(folder / direction, thumbnails)
+        assert fakes.count == COUNT
+        to_uint8 = [np.rint(127.5 * (truth[d] + 1)).astype(np.uint8) for d in (target, source)]
+        reals, sources = (collect(pictures, thumbnails) for pictures in to_uint8)
+        found = {m: line for (m, d), line in results.items() if d == direction}
+        distance = frechet_distance(fakes, reals)
+        assert found["fid"]["value"] == pytest.approx(distance)
+        both = (distance + frechet_distance(fakes, sources)) / 2
+        assert found["mean_fid"]["value"] == pytest.approx(both)
+        expected = kid(fakes.features, reals.features, subset_size=COUNT // 2)
+        assert (found["kid"]["value"], found["kid"]["std"]) == pytest.approx(expected)
+        assert found["kid"]["estimator"].startswith("100 subsets of 5")
+        assert found["kid"]["samples"] == [COUNT, COUNT]
+        assert found["fid"]["step"] == 3 and "thumbnails" in found["fid"]["features"]
+
+
+def test_written_pictures_and_their_scores_are_the_translators(evaluated, translating):
+    results, folder = evaluated
+    truth = translating.batches.truth
+    sources = np.rint(127.5 * (truth["a"][:8] + 1)).astype(np.uint8)
+    made = Translator(translating.method, translating.variables, 32)(sources, "a2b")
+    written = np.stack([np.asarray(Image.open(folder / "a2b" / f"{i:05d}.png")) for i in range(8)])
+    assert np.abs(written.astype(int) - made.images).max() <= 1
+    assert len(list((folder / "a2b").iterdir())) == COUNT
+    whole = np.stack([np.asarray(Image.open(p)) for p in sorted((folder / "a2b").iterdir())])
+    true = np.rint(127.5 * (truth["a_truth"] + 1)).astype(np.uint8)
+    assert results["psnr", "a2b"]["value"] == pytest.approx(psnr(whole, true).mean())
+    iou = results["attention_iou", "a2b"]
+    assert iou["samples"] == [COUNT, COUNT]
+    few = heatmap_iou(made.attention, truth["a_mask"][:8])
+    assert 0 <= iou["value"] <= 1 and 0 <= few <= 1
+
+
+def test_label_map_methods_are_scored_by_segmenter_and_attention(synthesizing):
+    run = synthesizing
+    scenes = [run.batches.tests.read("image", i) for i in range(COUNT)]
+    labels = np.stack([scene["label"][..., 0] for scene in scenes])
+    calls = iter(range(COUNT))
+
+    def perfect(pictures):
+        assert pictures.shape == (1, *labels.shape[1:], 3) and pictures.dtype == np.uint8
+        return labels[next(calls)][None]
+
+    settings = Settings(features=thumbnails, segmenter=perfect)
+    results = evaluate_run(run, ["fid", "fcn", "psnr", "attention"], settings)
+    found = {line["metric"]: line for line in results}
+    assert found["fcn_pixel_accuracy"]["value"] == pytest.approx(1)
+    seen = np.unique(labels)
+    iou = found["fcn_class_iou"]
+    assert iou["value"] == pytest.approx(len(seen) / run.config.method.num_classes)
+    assert iou["per_class"]["0"] == pytest.approx(1)
+    assert found["fid"]["samples"] == [COUNT, COUNT] and found["psnr"]["value"] > 0
+    frequency = found["class_frequency"]["per_class"]
+    assert frequency["3"] == pytest.approx(np.mean([(label == 3).any() for label in labels]))
+    objects = found["average_frequency"]["per_class"]
+    instances = np.stack([scene["instance"][..., 0] for scene in scenes])
+    expected = np.mean([len(np.unique(i[x == 1])) for i, x in zip(instances, labels, strict=True)])
+    assert objects["1"] == pytest.approx(expected)
+    assert 0 <= found["attention_intensity"]["value"] <= 1
+    with pytest.raises(DataError, match="mean_fid and mean_kid need"):
+        evaluate_run(run, ["mean_kid"], settings)
+
+
+def test_methods_that_take_noise_are_scored_by_their_samples(tmp_path):
+    config = load(find("sndcgan"), "tiny")
+    method, side = methods.create(config), config.data.crop_size
+    pictures = procedural.test_set(COUNT, side, 0)
+    arrays = {"image": pictures["a"], "test_image": pictures["b"]}
+    batches = Batches(Memory(arrays, config.data), config)
+    run = Run(method, {"generator": drawn(method)}, config, 3, batches, samples=6)
+    (line,) = evaluate_run(run, ["fid"], Settings(features=thumbnails), output=tmp_path)
+    made, real = (collect(x, thumbnails) for x in (tmp_path / "latent2image", pictures["b"]))
+    assert line["samples"] == [6, COUNT] and line["direction"] == "latent2image"
+    assert line["value"] == pytest.approx(frechet_distance(made, real))
+    assert len(np.unique(made.features, axis=0)) == 6
+    with pytest.raises(DataError, match="mean_fid and mean_kid need"):
+        evaluate_run(run, ["mean_kid"], Settings(features=thumbnails))
+
+
+def test_attention_counts_what_it_finds():
+    counts = ClassAttention(3)
+    heat = np.zeros((2, 4, 4, 1), np.float32)
+    heat[0, :, :2], heat[1, 0, 0] = 5.0, 1.0
+    labels = np.zeros((2, 4, 4), int)
+    labels[0, :, 2:], labels[1, :2], labels[1, 3] = 1, 1, VOID
+    counts.add(heat, labels)
+    zero, one, two = counts.table()
+    assert zero["intensity"] == 0.5 and zero["frequency"] == 1  # attended in the first alone
+    assert one["intensity"] == 0 and one["frequency"] == 1
+    assert np.isnan(two["intensity"]) and two["frequency"] == 0 and np.isnan(one["average"])
+    again = ClassAttention(3)
+    again.add(heat[:1], labels[:1], 10 * labels[:1] + (np.arange(4) < 3))
+    assert [row["average"] for row in again.table()] == [1, 2, 0]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs `ganattn evaluate` in an empty folder: (exit code, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+    (tmp_path / "mine.py").write_text(
+        "def thumbnails(pictures):\n    return pictures[:, ::4, ::4].reshape(len(pictures), -1)\n"
+        "dark = lambda pictures: (pictures.mean(-1) < 128).astype(int)\nnumber = 3\n"
+    )
+
+    def command(*arguments):
+        capsys.readouterr()
+        code = cli.main(["evaluate", *map(str, arguments)])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return command
+
+
+def pictures(folder, count, seed=0, side=12):
+    folder.mkdir()
+    values = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
+    for i, picture in enumerate(values):
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    return values
+
+
+MINE = ("--fakes", "fakes", "--reals", "reals", "--features", "mine:thumbnails")
+
+
+def test_folders_are_scored_on_the_command_line(run, tmp_path):
+    fakes, reals = pictures(tmp_path / "fakes", 8), pictures(tmp_path / "reals", 8, seed=1)
+    code, out, err = run(*MINE, "--output", "out", "--metrics", "fid,kid,psnr", "--kid", "blocks")
+    assert (code, err) == (0, "")
+    lines = read_results(tmp_path / "out")
+    assert [line["metric"] for line in lines] == ["fid", "kid", "psnr"]
+    assert lines[0]["samples"] == [8, 8] and not lines[0]["comparable"]
+    expected = evaluate_pictures(fakes, reals, ["fid", "psnr"], Settings(features=thumbnails))
+    assert lines[2]["value"] == pytest.approx(expected[1]["value"])
+    assert "fid: " in out and "8 made, 8 real" in out and "not comparable" in out
+    assert lines[1]["std"] is None and "blocks of 10" in out  # of one block there is no error
+
+
+def test_statistics_files_stand_for_the_reals(run, tmp_path):
+    pictures(tmp_path / "fakes", 8), pictures(tmp_path / "reals", 9, seed=1)
+    assert run(*MINE, "--metrics", "fid", "--output", "a", "--save-statistics", "reals.npz")[0] == 0
+    again = ["reals.npz" if word == "reals" else word for word in MINE]
+    assert run(*again, "--metrics", "fid", "--output", "b")[0] == 0
+    one, other = (read_results(tmp_path / name)[0] for name in "ab")
+    assert one["value"] == pytest.approx(other["value"], rel=1e-6)
+    code, _, err = run(*again, "--metrics", "kid")
+    assert code == 0 or "KID needs features" in err
+
+
+def test_painted_label_maps_are_scored_by_their_colours(run, tmp_path):
+    colours = np.array([colour for _, _, colour in CITYSCAPES], np.uint8)
+    labels = np.random.default_rng(0).integers(0, 19, (2, 8, 10))
+    (tmp_path / "fakes").mkdir(), (tmp_path / "truth").mkdir()
+    for i, label in enumerate(labels):
+        noisy = colours[label].astype(int) + np.random.default_rng(i).integers(-3, 4, (8, 10, 3))
+        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(tmp_path / f"fakes/c_{i}.png")
+        ids = np.array([number for number, _, _ in CITYSCAPES], np.uint8)[label]
+        ids = np.where(ids == 7, 0, ids).astype(np.uint8)  # unlabelled
+        double = ids.repeat(2, 0).repeat(2, 1)
+        Image.fromarray(double).save(tmp_path / f"truth/c_{i}_gtFine_labelIds.png")
+    chosen = ("--fakes", "fakes", "--labels", "truth", "--label-set", "cityscapes")
+    code, out, _ = run(*chosen, "--metrics", "labels", "--output", "out")
+    assert code == 0 and "road 0, sidewalk 1, building 1" in out
+    found = {line["metric"]: line for line in read_results(tmp_path / "out")}
+    assert found["labels_pixel_accuracy"]["value"] == pytest.approx(1)
+    assert found["labels_class_iou"]["value"] == pytest.approx(18 / 19)
+    assert found["labels_class_iou"]["per_class"]["road"] == 0
+    assert found["labels_class_iou"]["per_class"]["bicycle"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ((), "give --workdir, or --fakes and --reals"),
+        (("--workdir", "run", "--fakes", "fakes"), "give --workdir, or --fakes"),
+        (("--workdir", "none"), "no checkpoint"),
+        (("--fakes", "fakes"), "give --reals"),
+        (("--fakes", "fakes", "--reals", "none"), "no folder none"),
+        (("--fakes", "fakes", "--reals", "empty"), "no pictures in empty"),
+        ((*MINE, "--metrics", "fid,lpips"), "there is no metric 'lpips'"),
+        ((*MINE, "--metrics", "kid", "--subset-size", "50"), "subset size below 5, such as 2"),
+        ((*MINE, "--metrics", "mean_kid"), "give --source"),
+        ((*MINE, "--metrics", "fcn"), "--segmenter MODULE:FUNCTION"),
+        ((*MINE, "--metrics", "labels"), "which classes there are: name a --label-set"),
+        ((*MINE, "--metrics", "attention_iou"), "needs masks"),
+        ((*MINE, "--label-set", "ade", "--metrics", "labels"), "no label set 'ade'"),
+        (("--fakes", "fakes", "--metrics", "labels", "--label-set", "facades"), "no true label"),
+        ((*MINE, "--config.data.path=x"), "give --workdir"),
+        ((*MINE, "--step", "3"), "--step does not go with --fakes"),
+        (("--workdir", "run", "--reals", "reals"), "--reals does not go with --workdir"),
+        (("--fakes", "fakes", "--reals", "big", "--features", "mine:thumbnails"), "channels"),
+        (("--fakes", "mixed", "--reals", "reals", "--features", "mine:thumbnails"), "--size"),
+        ((*MINE[:4], "--features", "mine:none"), "cannot import mine:none"),
+        ((*MINE[:4], "--features", "mine:number"), "mine:number is no function"),
+        ((*MINE[:4], "--features", "mine.py"), "begins 6726825d"),
+    ],
+)
+def test_what_cannot_be_scored_is_one_clear_line(run, tmp_path, arguments, message):
+    for name, count, side in (("fakes", 5, 12), ("reals", 6, 12), ("big", 6, 16), ("mixed", 2, 12)):
+        pictures(tmp_path / name, count, side=side)
+    Image.new("RGB", (9, 9)).save(tmp_path / "mixed" / "9.png")
+    (tmp_path / "empty").mkdir()
+    chosen = arguments if "--metrics" in arguments else (*arguments, "--metrics", "fid")
+    code, out, err = run(*chosen)
+    assert (code, out) == (2, "")
+    assert message in err and err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_imported_run_is_scored_on_other_data(run, tmp_path):
+    assert cli.main(["import", "ugatit", str(FILE), "--workdir", "run"]) == 0
+    sides = procedural.test_set(4, 32, seed=0)
+    np.savez(tmp_path / "pictures.npz", **{d: sides[d] for d in "ab"})
+    size = ("--config.data.crop_size=32", "--config.data.load_size=32")
+    data = ("--config.data.source=arrays", "--config.data.path=pictures.npz")
+    chosen = ("--workdir", "run", "--features", "mine:thumbnails", "--direction", "b2a")
+    code, out, err = run(*chosen, "--metrics", "fid", *data, *size)
+    assert (code, err) == (0, "") and out.startswith("fid b2a: ")
+    (line,) = read_results(tmp_path / "run")
+    assert line["samples"] == [4, 4] and line["step"] == 0
+    assert "no test pictures" in line["split"] and "no test pictures" in out
+    code, _, err = run(*chosen, "--metrics", "psnr", *data, *size)
+    assert code == 2 and "evaluate pairs" in err
+
+
+def test_not_a_number_stops_the_evaluation(translating):
+    run = translating
+    broken = jax.tree.map(lambda x: np.full_like(x, np.nan), run.variables)
+    with pytest.raises(DataError, match=r"step 3 makes a picture of 00000 \(a2b\) that is not fin"):
+        evaluate_run(
+            Run(run.method, broken, run.config, 3, run.batches),
+            ["fid"],
+            Settings(features=thumbnails),
+            directions=["a2b"],
+        )
+    with pytest.raises(ConfigError, match="no direction 'a2c': use a2b, b2a"):
+        evaluate_run(run, ["psnr"], directions=["a2c"])
+
+
+def test_methods_that_cannot_be_evaluated_say_so(translating):
+    run = translating
+    method = types.SimpleNamespace(takes="sounds", directions=("a2b",))
+    with pytest.raises(ConfigError, match="takes sounds"):
+        evaluate_run(Run(method, {}, run.config, 0, run.batches), ["psnr"])
+
+
+def test_every_metric_has_a_scorer_and_every_result_a_line():
+    assert sorted(name for each in scorers.SCORERS for name in each) == sorted(names.METRICS)
+    line = {"metric": "kid", "direction": "a2b", "value": 0.07, "std": 0.008, "step": 1}
+    told = {"convention": "tf", "features": "inception 6726825d", "comparable": True}
+    text = describe({**line, **told, "samples": [120, 140]})
+    assert text == "kid a2b: 0.07 +- 0.008 (tf, inception 6726825d, 120 made, 140 real)"
+    assert json.loads(json.dumps(line)) == line
+    with pytest.raises(ConfigError, match="name a --label-set"):
+        label_set("plain")

@@ -1,0 +1,418 @@
+"""The launchers, with the programs that they call replaced by ones that keep a diary."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+LAUNCH = Path(__file__).parents[1] / "launch"
+TRAIN = ("--config", "configs/ugatit.py:tiny", "--workdir", "gs://bucket/runs/a b")
+
+# A cloud in a folder: the state of the slice and of its queue entry is in files, a worker is a
+# folder in which the commands of ssh really run.
+GCLOUD = r"""#!/usr/bin/env bash
+{ printf '%s\037' "$@"; printf '\036'; } >>"$CLOUD/calls"
+said() {
+    [[ -e $CLOUD/$1 ]] || { echo "ERROR: NOT_FOUND: $1" >&2; exit 1; }
+    cat "$CLOUD/$1"
+}
+case "$3 $4" in
+    "tpu-vm describe") said slice ;;
+    "queued-resources describe") said queue ;;
+    "queued-resources create") echo ACTIVE >"$CLOUD/queue"; echo READY >"$CLOUD/slice" ;;
+    "tpu-vm create") echo READY >"$CLOUD/slice" ;;
+    "queued-resources delete") rm -f "$CLOUD/queue" "$CLOUD/slice" ;;
+    "tpu-vm delete") rm -f "$CLOUD/slice" ;;
+    "tpu-vm scp") for worker in 0 1; do cp "$5" "$CLOUD/$worker/"; done ;;
+    "tpu-vm ssh")
+        while (($# > 1)); do
+            case $1 in --worker) workers=$2 ;; --command) command=$2 ;; esac
+            shift
+        done
+        [[ $workers == all ]] && workers="0 1"
+        for worker in $workers; do
+            (cd "$CLOUD/$worker" && HOME=$PWD WORKER=$worker bash -c "$command") || exit
+        done ;;
+esac
+"""
+
+# Worker 0 does what the next line of the plan says, worker 1 waits to be ended.
+GANATTN = r"""#!/usr/bin/env bash
+printf '%q ' "$@" >>"$CLOUD/$WORKER/trained"
+echo >>"$CLOUD/$WORKER/trained"
+[[ $WORKER == 0 ]] || exec sleep 2
+read -r code slice words <"$CLOUD/plan"
+sed -i 1d "$CLOUD/plan"
+[[ $slice == - ]] || echo "$slice" >"$CLOUD/slice"
+echo "$words"
+exit "$code"
+"""
+
+
+def script(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def cloud(tmp_path):
+    """A folder with a checkout, a fake gcloud and two workers on which the package is installed."""
+    (tmp_path / "checkout").mkdir()
+    for name in ("launch/tpu_pod.sh", "launch/environment.sh", "pyproject.toml", ".gitignore"):
+        (tmp_path / "checkout" / name).parent.mkdir(exist_ok=True)
+        shutil.copy2(LAUNCH.parent / name, tmp_path / "checkout" / name)
+    (tmp_path / "checkout/new.py").touch()
+    (tmp_path / "checkout/runs").mkdir()
+    (tmp_path / "checkout/runs/large").touch()
+    subprocess.run(["git", "init", "--quiet", tmp_path / "checkout"], check=True)
+    script(tmp_path / "bin/gcloud", GCLOUD)
+    for worker in "01":
+        checkout = tmp_path / worker / "ganattn"
+        script(checkout / ".venv/bin/ganattn", GANATTN)
+        script(checkout / ".venv/bin/python", "#!/bin/sh\n")
+        (checkout / ".venv/bin/activate").write_text(f"PATH={checkout}/.venv/bin:$PATH\n")
+        (checkout / ".venv/.ganattn-tf,tpu").write_text(f"{checkout}\n")
+    return tmp_path
+
+
+def tpu_pod(cloud, *options, plan="0 - finished\n", train=TRAIN, **environment):
+    (cloud / "plan").write_text(plan)
+    paths = f"{cloud}/bin:{os.environ['PATH']}"
+    keep = {k: v for k, v in os.environ.items() if k not in ("VIRTUAL_ENV", "GANATTN_VENV")}
+    command = ["bash", cloud / "checkout/launch/tpu_pod.sh", "--name", "pod", "--zone", "z"]
+    command += ["--poll", "0"]
+    return subprocess.run(
+        [*command, *options, *(["--", *train] if train else [])],
+        env={**keep, "PATH": paths, "CLOUD": str(cloud), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def calls(cloud, *verbs):
+    """The recorded commands of these verbs, as lists of words."""
+    path = cloud / "calls"
+    lines = path.read_text().split("\036")[:-1] if path.exists() else []
+    return [words for words in (line.split("\037")[:-1] for line in lines) if words[3] in verbs]
+
+
+def trainings(cloud, worker):
+    path = cloud / worker / "trained"
+    return [shlex.split(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.mark.parametrize("path", sorted([*LAUNCH.glob("*.sh"), *LAUNCH.glob("*.sbatch")]), ids=str)
+def test_shellcheck_finds_nothing(path):
+    if shutil.which("shellcheck") is None:
+        pytest.skip("there is no shellcheck")
+    found = subprocess.run(
+        ["shellcheck", "-x", path], cwd=LAUNCH.parent, capture_output=True, text=True
+    )
+    assert not found.returncode, found.stdout
+
+
+def test_a_slice_is_made_and_trains_on_every_worker(cloud):
+    done = tpu_pod(
+        cloud, "--type", "v5litepod-256", "--spot", "--project", "p", "--network", "n",
+        "--setup", "echo data >here", "--delete-after",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (made,) = calls(cloud, "create")
+    assert " ".join(made) == (
+        "compute tpus queued-resources create pod --node-id pod --zone z --project p "
+        "--accelerator-type v5litepod-256 --spot --network=n "
+        "--runtime-version v2-alpha-tpuv5-lite"
+    )
+    assert trainings(cloud, "0") == trainings(cloud, "1") == [["train", *TRAIN]]
+    assert (cloud / "1/ganattn/here").read_text() == "data\n"
+    copied = cloud / "1/ganattn"
+    assert (copied / "launch/tpu_pod.sh").exists() and (copied / "new.py").exists()
+    assert not (copied / ".git").exists() and not (copied / "runs").exists()
+    assert "finished" in done.stdout, "worker 0's log is followed"
+    assert calls(cloud, "delete") and not (cloud / "slice").exists()
+
+
+def test_a_slice_that_is_there_is_used_and_kept(cloud):
+    (cloud / "slice").write_text("READY\n")
+    done = tpu_pod(cloud, "--type", "v4-8")
+    assert done.returncode == 0, done.stderr
+    assert not calls(cloud, "create", "delete")
+    assert len(trainings(cloud, "0")) == 1
+    assert "costs money" in done.stderr
+
+
+def test_a_training_that_runs_is_followed_not_started_again(cloud):
+    (cloud / "slice").write_text("READY\n")
+    run = cloud / "0/ganattn/.run"
+    run.mkdir()
+    text = f"echo $$ >{run}/pid; echo step 7 >{run}/log; sleep 1; echo 0 >{run}/code"
+    running = subprocess.Popen(["bash", "-c", text], start_new_session=True)
+    threading.Thread(target=running.wait).start()  # or it stays a zombie, which counts as alive
+    while not (run / "log").exists():
+        time.sleep(0.01)
+    done = tpu_pod(cloud, "--type", "v4-8")
+    assert done.returncode == 0, done.stderr
+    assert "following" in done.stderr and "step 7" in done.stdout
+    assert not trainings(cloud, "0") and not calls(cloud, "scp")
+
+
+@pytest.mark.parametrize(
+    ("state", "direct"), [("PREEMPTED", ()), ("TERMINATED", ("--direct",))], ids=str
+)
+def test_a_preempted_slice_is_made_again_and_the_run_resumes(cloud, state, direct):
+    plan = f"143 {state} killed\n0 - finished\n"
+    done = tpu_pod(cloud, "--type", "v4-8", *direct, plan=plan)
+    assert done.returncode == 0, done.stderr
+    kind = "tpu-vm" if direct else "queued-resources"
+    assert [c[2:4] for c in calls(cloud, "create", "delete")] == [
+        [kind, "create"],
+        [kind, "delete"],
+        [kind, "create"],
+    ]
+    assert trainings(cloud, "0") == trainings(cloud, "1") == 2 * [["train", *TRAIN]]
+    assert len(calls(cloud, "scp")) == 2, "the new slice has no code"
+
+
+def test_what_a_preemption_left_in_the_queue_is_cleared_away(cloud):
+    (cloud / "queue").write_text("SUSPENDED\n")
+    done = tpu_pod(cloud, "--type", "v5p-1024")
+    assert done.returncode == 0, done.stderr
+    assert [c[3] for c in calls(cloud, "create", "delete")] == ["delete", "create"]
+    assert "--force" in calls(cloud, "delete")[0]
+
+
+def test_a_run_that_saved_itself_goes_on(cloud):
+    plan = "0 - preempted: step 5 of 9 is saved\n0 - finished\n"
+    done = tpu_pod(cloud, "--type", "v4-8", "--max-restarts", "0", plan=plan)
+    assert done.returncode == 0, done.stderr
+    assert len(trainings(cloud, "0")) == 2 and len(calls(cloud, "create")) == 1
+
+
+def test_failures_are_counted(cloud):
+    done = tpu_pod(cloud, "--type", "v4-8", "--max-restarts", "1", plan=3 * "3 - died\n")
+    assert done.returncode == 3
+    assert "failed 1 times" in done.stderr or "failed 2 times" in done.stderr
+    assert len(trainings(cloud, "0")) == 2
+
+
+def test_an_error_of_the_user_is_not_tried_again(cloud):
+    done = tpu_pod(cloud, "--type", "v4-8", plan="2 - ganattn: no config file\n")
+    assert done.returncode == 2
+    assert "no config file" in done.stdout and "still there" in done.stderr
+    assert len(trainings(cloud, "0")) == 1
+
+
+def test_a_dry_run_prints_what_a_run_does_and_calls_nothing(cloud):
+    done = tpu_pod(cloud, "--type", "v6e-256", "--reserved", "--dry-run", "--delete-after")
+    assert done.returncode == 0, done.stderr
+    assert not (cloud / "calls").exists()
+    printed = re.findall(r"^gcloud compute tpus \S+ (\w+) ", done.stdout, re.MULTILINE)
+    assert printed == ["create", "scp", "ssh", "ssh", "ssh", "delete"]
+    assert "--runtime-version v2-alpha-tpuv6e" in done.stdout and "--reserved" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "train", "message"),
+    [
+        ((), TRAIN, "--type is needed"),
+        (("--type", "v9-8"), TRAIN, "give --runtime"),
+        (("--type", "v4-8", "--colour", "red"), TRAIN, "unknown option --colour"),
+        (("--type", "v4-8", "--max-restarts", "x"), TRAIN, "no number"),
+        (("--type", "v4-8"), ("--workdir", "gs://b/r"), "no --config"),
+        (("--type", "v4-8"), ("--config", "a", "--workdir", "runs/a"), "give gs://"),
+    ],
+)
+def test_wrong_options_cost_nothing(cloud, options, train, message):
+    done = tpu_pod(cloud, *options, train=train)
+    assert done.returncode == 2
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1
+    assert not (cloud / "calls").exists()
+
+
+def test_a_cloud_that_does_not_answer_ends_it_without_making_anything(cloud):
+    script(cloud / "bin/gcloud", '#!/bin/sh\necho "$@" >>$CLOUD/calls\necho refused >&2\nexit 1\n')
+    done = tpu_pod(cloud, "--type", "v4-8")
+    assert done.returncode == 3
+    assert "cannot describe pod: refused" in done.stderr
+    assert not calls(cloud, "create")
+
+
+SRUN = r"""#!/usr/bin/env bash
+printf '%s\n' "$@" >"$CLOUD/srun"
+echo "preempted: something else" >&2
+echo "$SAYS"
+exit "$CODE"
+"""
+
+
+def sbatch(folder, says, code=0, arguments=TRAIN):
+    script(folder / "bin/srun", SRUN)
+    script(folder / "bin/scontrol", '#!/bin/sh\necho "$@" >>"$CLOUD/scontrol"\n')
+    checkout = folder / "0/ganattn"
+    (checkout / "launch").mkdir(exist_ok=True)
+    (checkout / "launch/environment.sh").write_text(f'echo "$1" >{folder}/extras\n')
+    return subprocess.run(
+        ["bash", LAUNCH / "slurm.sbatch", *arguments],
+        env={
+            "PATH": f"{folder}/bin:{os.environ['PATH']}",
+            **{"CLOUD": str(folder), "SAYS": says, "CODE": str(code)},
+            **{"SLURM_SUBMIT_DIR": str(checkout), "SLURM_JOB_ID": "17"},
+        },
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_slurm_runs_the_command_in_every_task(cloud):
+    done = sbatch(cloud, "finished at step 9")
+    assert done.returncode == 0, done.stderr
+    words = (cloud / "srun").read_text().splitlines()
+    assert words[words.index("ganattn") :] == ["ganattn", "train", "--max-restarts", "3", *TRAIN]
+    assert "--kill-on-bad-exit=1" in words
+    assert not (cloud / "scontrol").exists()
+    assert (cloud / "extras").read_text() == "tf,cuda\n"
+
+
+def test_slurm_queues_a_job_again_that_saved_itself(cloud):
+    done = sbatch(cloud, "preempted: step 5 of 9 is saved")
+    assert done.returncode == 0, done.stderr
+    assert (cloud / "scontrol").read_text() == "requeue 17\n"
+
+
+def test_slurm_does_not_repeat_what_failed(cloud):
+    assert sbatch(cloud, "preempted: but then something broke", code=2).returncode == 2
+    assert not (cloud / "scontrol").exists()
+
+
+def test_slurm_starts_in_a_checkout_only(cloud):
+    (cloud / "0/ganattn/launch").mkdir()
+    (cloud / "1/ganattn/launch").mkdir()
+    done = subprocess.run(
+        ["bash", LAUNCH / "slurm.sbatch"],
+        env={"PATH": os.environ["PATH"], "SLURM_SUBMIT_DIR": str(cloud / "1")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "no checkout" in done.stderr
+
+
+def fields(**types):
+    """Schema of a mapping with these fields and no others; a name ending in _ is needed."""
+    return {
+        "type": "object",
+        "properties": {name.rstrip("_"): schema for name, schema in types.items()},
+        "required": [name.rstrip("_") for name in types if name.endswith("_")],
+        "additionalProperties": False,
+    }
+
+
+def each(schema):
+    return {"type": "array", "items": schema, "minItems": 1}
+
+
+TEXT, COUNT, TRUTH = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+TEXTS = {"type": "object", "additionalProperties": TEXT}
+CONTAINER = fields(
+    name_=TEXT,
+    image_=TEXT,
+    ports=each(fields(containerPort_=COUNT)),
+    command_=each(TEXT),
+    args_=each(TEXT),
+    resources_=fields(limits_=fields(**{"google.com/tpu_": COUNT})),
+    volumeMounts=each(fields(name_=TEXT, mountPath_=TEXT, readOnly=TRUTH)),
+)
+POD = fields(
+    restartPolicy_={"const": "Never"},  # what a podFailurePolicy asks for
+    terminationGracePeriodSeconds=COUNT,
+    serviceAccountName=TEXT,
+    nodeSelector=TEXTS,
+    containers_=each(CONTAINER),
+    volumes=each(
+        fields(name_=TEXT, csi_=fields(driver_=TEXT, readOnly=TRUTH, volumeAttributes=TEXTS))
+    ),
+)
+FAILURES = fields(
+    action_={"enum": ["FailJob", "Ignore", "Count", "FailIndex"]},
+    onPodConditions=each(fields(type_=TEXT, status=TEXT)),
+    onExitCodes=fields(
+        containerName=TEXT, operator_={"enum": ["In", "NotIn"]}, values_=each(COUNT)
+    ),
+)
+JOB = fields(
+    parallelism_=COUNT,
+    completions_=COUNT,
+    completionMode_={"const": "Indexed"},
+    backoffLimit_={"const": 0},
+    podFailurePolicy=fields(rules_=each(FAILURES)),
+    template_=fields(metadata=fields(annotations=TEXTS), spec_=POD),
+)
+RULE = fields(
+    name_={"type": "string", "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"},
+    action_={"enum": ["FailJobSet", "RestartJobSet", "RestartJobSetAndIgnoreMaxRestarts"]},
+    onJobFailureReasons=each(
+        {"enum": ["BackoffLimitExceeded", "DeadlineExceeded", "FailedIndexes",
+                  "MaxFailedIndexesExceeded", "PodFailurePolicy"]}
+    ),
+)  # fmt: skip
+JOBSET = fields(
+    apiVersion_={"const": "jobset.x-k8s.io/v1alpha2"},
+    kind_={"const": "JobSet"},
+    metadata_=fields(name_=TEXT, annotations=TEXTS),
+    spec_=fields(
+        failurePolicy=fields(maxRestarts_=COUNT, rules=each(RULE)),
+        replicatedJobs_=each(fields(name_=TEXT, replicas_=COUNT, template_=fields(spec_=JOB))),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def jobset():
+    return yaml.safe_load((LAUNCH / "gke_jobset.yaml").read_text())
+
+
+def test_the_jobset_has_the_fields_of_its_schema(jobset):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator(JOBSET).validate(jobset)
+
+
+def test_the_jobset_starts_a_process_on_each_machine_of_its_topology(jobset):
+    job = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]
+    pod = job["template"]["spec"]
+    rows, columns = pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"].split("x")
+    chips = pod["containers"][0]["resources"]["limits"]["google.com/tpu"]
+    assert job["parallelism"] == job["completions"] == int(rows) * int(columns) // chips
+    (code,) = job["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"]
+    assert f"exit {code}" in pod["containers"][0]["command"][2]
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        ("trap 'echo preempted: saved; exit 0' TERM; kill -TERM $PPID; sleep 5 & wait", 75),
+        ("echo finished; exit 0", 0),
+        ("exit 3", 3),
+    ],
+)
+def test_a_preempted_pod_asks_for_a_restart(jobset, tmp_path, ending, expected):
+    pod = jobset["spec"]["replicatedJobs"][0]["template"]["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+    given = tmp_path / "given"
+    script(tmp_path / "bin/ganattn", f'#!/bin/bash\nprintf "%s\\n" "$@" >{given}\n{ending}\n')
+    command = [word.replace("/tmp/said", f"{tmp_path}/said") for word in container["command"]]
+    done = subprocess.run(
+        [*command, *container["args"]],
+        env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},
+        stdout=subprocess.DEVNULL,
+        timeout=20,
+    )
+    assert done.returncode == expected
+    assert given.read_text().splitlines() == ["train", *container["args"]]

@@ -1,0 +1,223 @@
+"""Evaluation inside the loop, and the best checkpoint: the right one, kept, whole, found again."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from toy import Batches, Toy, configure
+
+from ganattn import best, hooks
+from ganattn.checkpoints import Checkpoints, restore_variables
+from ganattn.data import batches as data_batches
+from ganattn.errors import CheckpointError, UserError
+from ganattn.evaluation import measures
+from ganattn.evaluation.results import read_results
+from ganattn.figures import to_uint8
+from ganattn.periodic import Evaluate, create_measures
+from ganattn.state import TrainState
+from ganattn.train import train
+
+
+class Pairs(Batches):
+    """Batches with as many test pictures as fill one."""
+
+    def __init__(self, paired=True):
+        super().__init__(8)
+        self.paired = paired
+        batch = self.test_pictures(8)
+        self.tests = data_batches.Tests(
+            {d: data_batches.numbered(8) for d in "ab"}, lambda d, i: {d: batch[d][i]}
+        )
+
+
+def evaluated(total=6, every=2, better="lower", name="dial", keep=1, **train):
+    config = configure(total, keep_checkpoints=keep, **train)
+    with config.unlocked():
+        config.evaluation.update(every=every, best=name, better=better, measures=("dial",))
+    return config
+
+
+def dial(values):
+    """A measure that reads the wanted value off the state's step."""
+
+    def measure(variables, step):
+        at = int(variables["generator"]["params"]["step"])
+        return [
+            {"step": step, "direction": d, "metric": "dial", "value": values[at] + shift}
+            for d, shift in (("a2b", 0.5), ("b2a", -0.5))
+        ]
+
+    return measure
+
+
+def state(step):
+    return TrainState(
+        jnp.int32(step),
+        jax.random.key(0),
+        {"generator": {"params": {"step": jnp.asarray(float(step))}}},
+        {},
+    )
+
+
+def evaluate(workdir, values, steps, start=0, **options):
+    """What the loop does at these steps, without the training: (kept steps, the best)."""
+    config = evaluated(**options)
+    store = Checkpoints(workdir / "checkpoints", 1)
+    hook = Evaluate(config, workdir, store, [dial(values)], start)
+    saver = hooks.SaveCheckpoints(store, config, 2)
+    for step in steps:
+        saver(step, state(step), {})
+        hook(step, state(step), {})
+    saver.save(steps[-1], state(steps[-1]), {})
+    hook.close()
+    store.close()
+    return store.steps(), store.best()
+
+
+def test_the_best_outlives_the_newest_and_a_resume(tmp_path):
+    values = {2: 3.0, 4: 1.0, 6: 2.0, 8: 1.5, 10: 0.5}
+    assert evaluate(tmp_path, values, (2, 4, 6)) == ([6], 4)
+    variables, meta = restore_variables(tmp_path / "checkpoints", "best")
+    assert meta["step"] == 4 and variables["generator"]["params"]["step"] == 4
+    assert evaluate(tmp_path, values, (8,), start=6) == ([8], 4)
+    assert evaluate(tmp_path, values, (10,), start=8) == ([10], 10)
+    assert [entry.name for entry in (tmp_path / "checkpoints" / "best").iterdir()] == ["10"]
+    assert restore_variables(tmp_path / "checkpoints", "best")[1]["step"] == 10
+    assert [r["value"] for r in read_results(tmp_path)][:4] == [3.5, 2.5, 1.5, 0.5]
+
+
+def test_higher_values_and_one_direction(tmp_path):
+    values = {2: 3.0, 4: np.nan, 6: 2.0}
+    options = {"better": "higher", "name": "dial/b2a"}
+    assert evaluate(tmp_path, values, (2, 4, 6), **options) == ([6], 2)
+    lines = (tmp_path / "evaluation.jsonl").read_text().splitlines()
+    assert [json.loads(line)["value"] for line in lines] == [3.5, 2.5, None, None, 2.5, 1.5]
+
+
+def test_the_last_step_may_be_the_best(tmp_path):
+    assert evaluate(tmp_path, {2: 3.0, 4: 2.0, 5: 1.0}, (2, 4, 5), total=5) == ([5], 5)
+
+
+def test_a_metric_that_nobody_measures_keeps_nothing(tmp_path, caplog):
+    assert evaluate(tmp_path, {2: 1.0}, (2,), name="fid") == ([2], None)
+    assert "no finite fid at step 2" in caplog.text and "dial/a2b, dial/b2a" in caplog.text
+
+
+def test_killed_before_the_best_was_set_apart(tmp_path):
+    evaluate(tmp_path, {2: 1.0, 4: 3.0}, (2, 4))
+    shutil.rmtree(tmp_path / "checkpoints" / "best")  # so 4 is the best of what is left
+    assert evaluate(tmp_path, {6: 2.9}, (6,), start=4) == ([6], 6)
+    shutil.rmtree(tmp_path / "checkpoints" / "best")
+    assert evaluate(tmp_path, {8: 5.0}, (8,), start=6) == ([8], 6)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_set_apart_shares_files_where_it_can(tmp_path, monkeypatch, links):
+    source = tmp_path / "7" / "state"
+    source.mkdir(parents=True)
+    (source / "numbers").write_text("whole")
+    (tmp_path / "best" / "3").mkdir(parents=True)
+    (tmp_path / "best" / ".7.partial").mkdir()
+    if not links:
+        monkeypatch.setattr(best.os, "link", lambda *_: (_ for _ in ()).throw(OSError))
+    for _ in range(2):
+        best.set_apart(tmp_path / "7", tmp_path / "best")
+    assert [path.name for path in (tmp_path / "best").iterdir()] == ["7"]
+    kept = tmp_path / "best" / "7" / "state" / "numbers"
+    assert kept.samefile(source / "numbers") == links
+    shutil.rmtree(tmp_path / "7")
+    best.set_apart(tmp_path / "7", tmp_path / "best")
+    assert kept.read_text() == "whole"
+
+
+def test_no_best_checkpoint_is_one_line(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no best checkpoint .*config.evaluation.best"):
+        restore_variables(tmp_path, "best")
+
+
+BAD = {
+    "measure": ({"measures": ("fids",)}, "'fids': use some of truth, fid, kid"),
+    "none": ({"measures": ()}, "measures is empty"),
+    "truth": ({"measures": ("truth",)}, "nobody knows the true translations"),
+    "pairs": ({"measures": ("psnr",)}, "psnr and ssim need the true pictures"),
+    "masks": ({"measures": ("attention_iou",)}, "attention_iou needs masks"),
+    "features": ({"measures": ("fid",), "features": "no.pth"}, "no.pth"),
+    "convention": ({"measures": ("fid",), "convention": "tff"}, "'tff': use one of pytorch-fid"),
+    "better": ({"better": "larger"}, "'larger': use lower or higher"),
+    "every": ({"every": -1}, "every is -1"),
+    "between": ({"every": 3, "best": "l1"}, "3, no multiple of config.train.checkpoint_every, 2"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_fields_are_refused_before_anything_is_written(tmp_path, case):
+    fields, message = BAD[case]
+    config = configure(4)
+    with config.unlocked():
+        config.evaluation.update({"every": 2, **fields})
+    workdir = tmp_path / "run"
+    with pytest.raises(UserError, match=message):
+        train(config, workdir, method=Toy.from_config(config), batches=Pairs(paired=False))
+    assert not workdir.exists()
+
+
+def test_a_config_of_before_asks_for_nothing():
+    config = configure(4)
+    with config.unlocked():
+        del config.evaluation
+    assert create_measures(config, None, None) == []
+
+
+def test_training_keeps_its_best(tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "create_writer", lambda workdir: None)
+    values = iter([2.0, 1.0, 3.0])
+    monkeypatch.setitem(
+        measures.MEASURES,
+        "dial",
+        lambda config, method, batches: (
+            lambda _, step: [{"step": step, "metric": "dial", "value": next(values)}]
+        ),
+    )
+    config = evaluated(total=5, checkpoint_every=2)
+    train(config, tmp_path, method=Toy.from_config(config), batches=Batches(8))
+    assert [(r["step"], r["value"]) for r in read_results(tmp_path)] == [(2, 2), (4, 1), (5, 3)]
+    store = Checkpoints(tmp_path / "checkpoints")
+    assert (store.steps(), store.best()) == ([5], 4)
+    newest, chosen = (restore_variables(store.directory, step)[0] for step in (5, "best"))
+    kernels = [v["generator"]["params"]["Conv_0"]["kernel"] for v in (newest, chosen)]
+    assert np.abs(kernels[0] - kernels[1]).max() > 1e-3
+
+
+def test_only_the_first_process_evaluates(tmp_path, monkeypatch):
+    monkeypatch.setattr(hooks, "create_writer", lambda workdir: None)
+    store, config = Checkpoints(tmp_path / "checkpoints"), evaluated()
+    for process, there in ((0, True), (1, False)):
+        monkeypatch.setattr(hooks.jax, "process_index", lambda process=process: process)
+        workdir = tmp_path / str(process)
+        workdir.mkdir()
+        run = hooks.standard(
+            config, workdir, store, method=None, batches=Batches(8), step=0, measures=[dial({})]
+        )
+        assert any(isinstance(hook, Evaluate) for hook in run._watchers) == there
+        assert (workdir / "evaluation.jsonl").exists() == there
+        run.close()
+
+
+def test_metrics_of_the_command_line_are_measures():
+    config, batches = configure(4), Pairs()
+    with config.unlocked():
+        config.evaluation.update(every=2, measures=("psnr",))
+    method = Toy.from_config(config)
+    variables = method.create_state(jax.random.key(0)).variables
+    (measure,) = create_measures(config, method, batches)
+    results = measure(variables, 4)
+    assert [(r["step"], r["metric"]) for r in results] == [(4, "psnr")] * 2
+    batch = batches.test_pictures(8)
+    made = to_uint8(method.translate(variables, batch["a"]).images)
+    squares = np.square(made.astype(float) - to_uint8(batch["b"])).mean((1, 2, 3))
+    expected = np.mean(10 * np.log10(255**2 / squares))
+    assert results[0]["direction"] == "a2b"
+    assert results[0]["value"] == pytest.approx(expected, rel=1e-3)  # a level may tip
