@@ -146,7 +146,7 @@ def test_the_average_follows_and_nothing_else_changes(trained):
 
 
 def test_the_discriminators_steps_are_its_own():
-    config = configure("vanilla", discriminator_steps=2, ema_decay=0.0)
+    config = configure("compare_gan", discriminator_steps=2, ema_decay=0.0)
     method = methods.create(config)
     state = quick_jit(method.create_state)(jax.random.key(0))
     images = RNG.uniform(-1, 1, (16, 16, 16, 3)).astype(np.float32)
@@ -157,7 +157,7 @@ def test_the_discriminators_steps_are_its_own():
     }
     assert counts == {"generator": {1}, "discriminator": {2}}
     # Adam's first update moves a weight by the rate at most, and almost so; the second does again.
-    for group, least, most in (("generator", 0.9e-4, 1.001e-4), ("discriminator", 3e-4, 5e-4)):
+    for group, least, most in (("generator", 1.8e-4, 2.002e-4), ("discriminator", 3e-4, 5e-4)):
         old, now = (leaves(s.variables[group]["params"]) for s in (state, new))
         assert least < max(np.abs(now[name] - old[name]).max() for name in old) < most
     with pytest.raises(ConfigError, match="discriminator_steps, 3, which"):
@@ -203,7 +203,7 @@ def test_ten_steps_on_eight_devices_equal_one(x64):
         return jax.device_get((state.variables, metrics))
 
     create = lambda g: found.method.create_state(jax.random.key(0), g)  # noqa: E731
-    one = train(jax.jit(found.method.train_step), create(found.given))
+    one = train(quick_jit(found.method.train_step), create(found.given))
     eight = train(found.step, parallel.replicate(create, parallel.create_mesh())(found.given))
     for name, value in one[1].items():
         np.testing.assert_allclose(eight[1][name], value, 1e-5, err_msg=name)
