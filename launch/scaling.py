@@ -1,6 +1,6 @@
 """Calculates what a training step of every method costs, and what that means on large machines.
 
-    python launch/scaling.py --output launch/SCALING.md    # a minute; rewrites the tables there
+    python launch/scaling.py --output launch/SCALING.md    # two minutes; rewrites its tables
     python launch/scaling.py --config configs/ugatit.py:light
 
 Nothing is compiled or run: the real training steps are traced with shapes alone, lowered for a TPU
@@ -356,7 +356,7 @@ def costs_table(rows: Sequence[Costs]) -> str:
 def machine_table(rows: Sequence[Costs], machine: Machine) -> str:
     """What the costs mean on one machine."""
     head = (
-        "config", "fits", "step, batch 1", "all-reduce", "network hidden from",
+        "config", "fits", "step, batch 1", "collectives", "network hidden from",
         "step, batch that fits", "pictures a second and host",
         "host cores for them", "input too slow from",
     )  # fmt: skip
