@@ -231,6 +231,8 @@ def batch_shapes(
         ids = jax.ShapeDtypeStruct((count, height, width, 1), whole)
         instances = {"instance": ids} if config.method.use_instances else {}
         return {"label": ids, "image": jax.ShapeDtypeStruct(picture, jnp.float32), **instances}
+    if method.takes not in ("pictures", "labels"):  # made from noise: pictures of one kind
+        return {"image": jax.ShapeDtypeStruct(picture, jnp.float32)}
     pictures = {d: jax.ShapeDtypeStruct(picture, jnp.float32) for d in ("a", "b")}
     return pictures | {f"index_{d}": jax.ShapeDtypeStruct((count,), whole) for d in ("a", "b")}
 
