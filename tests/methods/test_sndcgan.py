@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import quick_jit
+from reference import QUICK, quick_jit
 from test_contract import run as run_contract
 
 from ganattn import data, latents, methods, parallel
@@ -165,13 +165,16 @@ def small(**fields):
 def one_step(method, devices=None):
     """(state before, after) a step on 32 pictures."""
     mesh = parallel.create_mesh(jax.devices()[: devices or 1])
-    state = parallel.replicate(method.create_state, mesh)(jax.random.key(0))
+    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.device_put(state, parallel.replicated(mesh))
     images = np.random.default_rng(1).uniform(-1, 1, (32, 2, 2, 3)).astype(np.float32)
     before = jax.device_get((state.variables, state.opt_state))
-    step = jax.jit(method.train_step)
+    step, batch = quick_jit(method.train_step), {"image": images}
     if devices:
-        step = parallel.map_step(method.mapped().train_step, mesh, "shard_map")
-    new, _ = step(state, {"image": images})
+        mapped = parallel.map_step(method.mapped().train_step, mesh, "shard_map")
+        batch = mapped.place(batch)
+        step = mapped.function.lower(state, batch).compile(compiler_options=QUICK)
+    new, _ = step(state, batch)
     return before, jax.device_get((new.variables, new.opt_state)), new.ema
 
 
