@@ -279,6 +279,7 @@ def test_painted_label_maps_are_scored_by_their_colours(run, tmp_path):
         ((*MINE, "--metrics", "fcn"), "--segmenter MODULE:FUNCTION"),
         ((*MINE, "--metrics", "labels"), "which classes there are: name a --label-set"),
         ((*MINE, "--metrics", "attention_iou"), "needs masks"),
+        (("--fakes", "mixed", "--reals", "fakes", "--metrics", "psnr"), "must have the same names"),
         ((*MINE, "--label-set", "ade", "--metrics", "labels"), "no label set 'ade'"),
         (("--fakes", "fakes", "--metrics", "labels", "--label-set", "facades"), "no true label"),
         ((*MINE, "--config.data.path=x"), "give --workdir"),
@@ -295,6 +296,7 @@ def test_what_cannot_be_scored_is_one_clear_line(run, tmp_path, arguments, messa
     for name, count, side in (("fakes", 5, 12), ("reals", 6, 12), ("big", 6, 16), ("mixed", 2, 12)):
         pictures(tmp_path / name, count, side=side)
     Image.new("RGB", (9, 9)).save(tmp_path / "mixed" / "9.png")
+    (tmp_path / "mixed" / "0.png").rename(tmp_path / "mixed" / "00.png")
     (tmp_path / "empty").mkdir()
     chosen = arguments if "--metrics" in arguments else (*arguments, "--metrics", "fid")
     code, out, err = run(*chosen)
