@@ -187,6 +187,9 @@ def test_attention_counts_what_it_finds():
     again = ClassAttention(3)
     again.add(heat[:1], labels[:1], 10 * labels[:1] + (np.arange(4) < 3))
     assert [row["average"] for row in again.table()] == [1, 2, 0]
+    half = ClassAttention(1)
+    half.add(heat[:1], np.zeros((1, 4, 4), int))
+    assert half.table()[0]["intensity"] == 1  # half of the pixels suffices
 
 
 @pytest.fixture
