@@ -187,6 +187,9 @@ def test_attention_counts_what_it_finds():
     again = ClassAttention(3)
     again.add(heat[:1], labels[:1], 10 * labels[:1] + (np.arange(4) < 3))
     assert [row["average"] for row in again.table()] == [1, 2, 0]
+    half = ClassAttention(1)
+    half.add(heat[:1], np.zeros((1, 4, 4), int))
+    assert half.table()[0]["intensity"] == 1  # half of the pixels suffices
 
 
 @pytest.fixture
@@ -279,6 +282,7 @@ def test_painted_label_maps_are_scored_by_their_colours(run, tmp_path):
         ((*MINE, "--metrics", "fcn"), "--segmenter MODULE:FUNCTION"),
         ((*MINE, "--metrics", "labels"), "which classes there are: name a --label-set"),
         ((*MINE, "--metrics", "attention_iou"), "needs masks"),
+        (("--fakes", "mixed", "--reals", "fakes", "--metrics", "psnr"), "must have the same names"),
         ((*MINE, "--label-set", "ade", "--metrics", "labels"), "no label set 'ade'"),
         (("--fakes", "fakes", "--metrics", "labels", "--label-set", "facades"), "no true label"),
         ((*MINE, "--config.data.path=x"), "give --workdir"),
@@ -295,6 +299,7 @@ def test_what_cannot_be_scored_is_one_clear_line(run, tmp_path, arguments, messa
     for name, count, side in (("fakes", 5, 12), ("reals", 6, 12), ("big", 6, 16), ("mixed", 2, 12)):
         pictures(tmp_path / name, count, side=side)
     Image.new("RGB", (9, 9)).save(tmp_path / "mixed" / "9.png")
+    (tmp_path / "mixed" / "0.png").rename(tmp_path / "mixed" / "00.png")
     (tmp_path / "empty").mkdir()
     chosen = arguments if "--metrics" in arguments else (*arguments, "--metrics", "fid")
     code, out, err = run(*chosen)

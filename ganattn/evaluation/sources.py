@@ -26,7 +26,7 @@ class Source:
     name: what messages and progress bars call it. read: gives what a message calls a picture, and
     the picture, (h, w, 3) uint8. count: None where only reading tells. digest: of the content, or
     None where that would cost as much as the features. item: one picture with the stem of its file
-    or its number, or None where they can only be read in turn.
+    or "" of an array, or None where they can only be read in turn.
     """
 
     name: str
@@ -114,7 +114,7 @@ def _array(pictures: np.ndarray, name: str) -> Source:
         return digest_of([head, np.ascontiguousarray(pictures).data])
 
     def item(index: int) -> Named:
-        return str(index), to_uint8(pictures[index], f"picture {index} of {name}")
+        return "", to_uint8(pictures[index], f"picture {index} of {name}")
 
     return Source(name, lambda: _pictures([pictures], name), len(pictures), digest, item)
 

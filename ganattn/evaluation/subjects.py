@@ -117,7 +117,7 @@ class Pictures:
 
     def name(self, index: int) -> str:
         """The stem of a file, or a number."""
-        return self.made.at(index)[0]
+        return self.made.at(index)[0] or f"{index:05d}"
 
     def fakes(self) -> Iterator[Made]:
         """See `Subject`."""
@@ -131,8 +131,8 @@ class Pictures:
         real = self.real
         if not isinstance(real, Source):
             return None
-        (name, target), mine = real.at(index), self.name(index)
-        if not (name.isdecimal() and mine.isdecimal()) and name != mine:
+        (name, target), (mine, _) = real.at(index), self.made.at(index)
+        if name and mine and name != mine:
             raise DataError(
                 f"real picture {index} is {name} and made picture {index} is {mine}: pairs must "
                 "have the same names"
