@@ -73,14 +73,14 @@ def _compare_gan(config):
 
 
 def _small(config):
-    config.method.update(width=8, discriminator_width=8, image_size=32, latent_size=32)
+    config.method.update(width=16, discriminator_width=16, image_size=32, latent_size=32)
     config.data.source = "procedural"
 
 
 def _quickstart(config):
     _small(config)
-    config.method.update(pyramid_start_step=400, ema_decay=0.99)
-    config.optimizer.update(generator_learning_rate=1e-3, discriminator_learning_rate=1e-3)
+    config.method.update(pyramid_start_step=400, ema_decay=0.98)
+    config.optimizer.update(generator_learning_rate=4e-4, discriminator_learning_rate=1e-3)
     config.optimizer.total_steps = 800
     config.data.batch_size = 32
     config.train.update(log_every=20, pictures_every=200, checkpoint_every=200)
@@ -88,7 +88,8 @@ def _quickstart(config):
 
 def _tiny(config):
     config.method.update(width=2, discriminator_width=2, image_size=16, latent_size=4)
-    config.method.update(pyramid_rates=(3,), atrous_rates=(3,), pyramid_start_step=1, ema_decay=0.5)
+    config.method.update(pyramid_rates=(3,), atrous_rates=(3,), pyramid_start_step=1)
+    config.method.update(ema_decay=0.5, ema_start_step=1)
     config.data.update(source="procedural", batch_size=8)
     config.optimizer.total_steps = 4
     config.train.update(log_every=1, pictures_every=2, histograms_every=2, checkpoint_every=2)

@@ -25,7 +25,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from ganattn import parallel, processes
-from ganattn.best import set_apart
+from ganattn.best import COMMITTED, set_apart
 from ganattn.errors import CheckpointError
 from ganattn.state import TrainState, Tree
 from ganattn.storage import is_remote, locate, remove_tree, trouble, write_whole
@@ -33,7 +33,6 @@ from ganattn.storage import is_remote, locate, remove_tree, trouble, write_whole
 _log = logging.getLogger(__name__)
 _LEAST_SHARED = 1 << 20  # bytes of a replicated array's part that is worth a device of its own
 _FILES = "files.json"  # in each checkpoint: the names and sizes of all others
-_COMMITTED = "commit_success.txt"  # Orbax writes it last
 _MOST_NAMED = 5  # leaves named in one message
 _BEST = "best"  # folder beside the steps with one step in it
 Meta = dict[str, Any]
@@ -269,7 +268,7 @@ def _steps(directory: Path) -> list[int]:
         return []
     found = (entry for entry in directory.iterdir() if entry.name.isdecimal())
     if is_remote(directory):  # nothing is renamed in a bucket: Orbax marks what is complete
-        found = (entry for entry in found if (entry / _COMMITTED).exists())
+        found = (entry for entry in found if (entry / COMMITTED).exists())
     return sorted(int(entry.name) for entry in found)
 
 

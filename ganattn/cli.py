@@ -283,11 +283,6 @@ def _export(options: argparse.Namespace, _: list[str]) -> None:
     print(f"{options.output}: pictures (b, {size}, {size}, 3) in [-1, 1], any batch b")
 
 
-def _folder(text: str) -> Path:
-    """A local folder, or one in a bucket such as gs://name/run."""
-    return cast(Path, epath.Path(text)) if "://" in text else Path(text)
-
-
 def _report(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.report import write_report
 
@@ -299,6 +294,11 @@ def _table(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.tables.text import compare
 
     print(compare(read_table(options.table), options.runs))
+
+
+def _folder(text: str) -> Path:
+    """A local folder, or one in a bucket such as gs://name/run."""
+    return cast(Path, epath.Path(text)) if "://" in text else Path(text)
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:

@@ -1,10 +1,7 @@
-"""What a run wrote beside its checkpoints, read back: for notebooks and scripts."""
+"""A run's logs as curves over its steps: for notebooks and scripts."""
 
-import contextlib
-import json
 import os
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +10,7 @@ from ml_collections import ConfigDict
 
 from ganattn import config as configuration
 from ganattn.errors import DataError
+from ganattn.report.logs import Logs
 
 
 class Curve(NamedTuple):
@@ -34,25 +32,29 @@ class Record:
             raise DataError(f"no run in {self.workdir}: give the workdir of a `ganattn train`")
 
     @property
+    def logs(self) -> Logs:
+        """All that the run has written so far."""
+        return Logs.read(self.workdir)
+
+    @property
     def config(self) -> ConfigDict:
         """The run's resolved config."""
-        text = (self.workdir / "config.json").read_text(encoding="utf-8")
-        return configuration.from_dict(json.loads(text))
+        return configuration.from_dict(self.logs.config)
 
     @property
     def metrics(self) -> dict[str, Curve]:
         """Losses as "group/term", and "seconds" of training so far."""
-        return read_curves(self.workdir / "metrics.jsonl")
+        return curves(self.logs.losses)
 
     @property
     def scores(self) -> dict[str, Curve]:
         """Scores against the truth, where the data has one."""
-        return read_curves(self.workdir / "scores.jsonl")
+        return curves(self.logs.scores)
 
     @property
     def rho(self) -> dict[str, Curve]:
         """Mean, min and max of every rho: "generator_a2b/decode1/norm1/rho/mean" and so on."""
-        return read_curves(self.workdir / "rho.jsonl")
+        return curves(self.logs.rho)
 
     @property
     def speed(self) -> Curve:
@@ -66,27 +68,19 @@ class Record:
     @property
     def grids(self) -> dict[str, dict[int, Path]]:
         """The pictures that were drawn: name -> step -> file, oldest first."""
-        found: dict[str, dict[int, Path]] = {}
-        for path in sorted((self.workdir / "pictures").glob("*.png")):
-            if match := re.fullmatch(r"(\w+)_(\d+)", path.stem):
-                found.setdefault(match[1], {})[int(match[2])] = path
-        return {name: dict(sorted(files.items())) for name, files in found.items()}
+        return {
+            name: dict(sorted(files.items()))
+            for name, files in self.logs.pictures.items()
+            if not name.startswith("result_")  # the last step's, drawn once
+        }
 
 
-def read_curves(path: str | os.PathLike) -> dict[str, Curve]:
-    """Every number in a file of JSON lines by its name; nested names are joined by "/".
-
-    A file that is not there has no curves; a line that is cut off or has no step is passed over.
-    """
-    path = Path(path)
+def curves(lines: Iterable[Mapping[str, Any]]) -> dict[str, Curve]:
+    """Every number of lines that have a step, by its name; nested names are joined by "/"."""
     points: dict[str, list[tuple[int, float]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        entry: Any = None
-        with contextlib.suppress(json.JSONDecodeError):  # the run may be writing it
-            entry = json.loads(line)
-        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-            for name, value in _numbers(entry):
-                points.setdefault(name, []).append((entry["step"], value))
+    for line in lines:
+        for name, value in _numbers(line):
+            points.setdefault(name, []).append((line["step"], value))
     return {
         name: Curve(np.array([s for s, _ in pairs]), np.array([v for _, v in pairs], float))
         for name, pairs in points.items()

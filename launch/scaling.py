@@ -1,6 +1,6 @@
 """Calculates what a training step of every method costs, and what that means on large machines.
 
-    python launch/scaling.py --output launch/SCALING.md    # a minute; rewrites the tables there
+    python launch/scaling.py --output launch/SCALING.md    # two minutes; rewrites its tables
     python launch/scaling.py --config configs/ugatit.py:light
 
 Nothing is compiled or run: the real training steps are traced with shapes alone, lowered for a TPU
@@ -45,6 +45,7 @@ UTILIZATION = 0.4  # assumed: the part of a chip's peak that convolutions reach
 USABLE = 0.9  # assumed: the part of a chip's memory that arrays may fill
 COUNTED = (1, 2)  # batches a chip at which operations are counted
 WEIGHED = (16, 32)  # and memory: where pictures, not the optimiser, take it
+TRACED_DEVICES = 2
 PICTURES_PER_CORE = 525  # measured, see BENCHMARKS.md: 1,050 a second of 256 px on two cores
 
 
@@ -107,7 +108,7 @@ class Costs:
 
     parameters, gradients: of what is trained. state: all that stays, with optimiser and memory.
     working: what a step needs beside the state, at its peak. reduced, gathered: into collectives.
-    files: a host reads for one example.
+    files: pictures and label maps that are read for one example.
     """
 
     name: str
@@ -139,9 +140,10 @@ class Costs:
         return machine.reduce_seconds(self.reduced) + sent
 
     def largest_batch(self, machine: Machine) -> int:
-        """Pictures a chip for which there is memory."""
+        """Pictures a chip for which there is memory; what is gathered comes from every chip."""
         room = USABLE * machine.memory * 1e9 - self.state - self.gradients - self.working.fixed
-        return max(0, math.floor(room / self.working.slope))
+        one = self.working.slope + (machine.chips - TRACED_DEVICES) * self.gathered.slope
+        return max(0, math.floor(room / one))
 
     def network_limit(self, machine: Machine) -> int | None:
         """The least batch a chip at which the network can hide behind the step; None: never."""
@@ -152,14 +154,14 @@ class Costs:
         seconds = max(self.seconds(b, machine), self.network_seconds(b, machine))
         return machine.chips_per_host * self.files * b / seconds
 
-    def pictures_delivered(self, machine: Machine) -> float:
-        """Files a second, from the measured speed of a core, with equal time for equal pixels."""
-        return machine.cores * PICTURES_PER_CORE * 256**2 / self.file_pixels
+    def cores_needed(self, b: float, machine: Machine) -> float:
+        """Cores of a host that these take, from the measured speed, in proportion to the pixels."""
+        speed = PICTURES_PER_CORE * 256**2 / self.file_pixels
+        return self.pictures_needed(b, machine) / speed
 
     def input_limit(self, machine: Machine) -> int | None:
         """The least batch a chip for which a host is too slow; None: it never is."""
-        can = self.pictures_delivered(machine)
-        return _first(lambda b: self.pictures_needed(b, machine) > can)
+        return _first(lambda b: self.cores_needed(b, machine) > machine.cores)
 
 
 def _first(holds: Callable[[int], bool]) -> int | None:
@@ -173,10 +175,11 @@ def analyse(config: ConfigDict, name: str) -> Costs:
     method = _from_shapes(methods.create(config))
     seed = np.asarray(jax.random.key_data(jax.random.key(0)))
     state = jax.eval_shape(method.create_state, seed)
-    batches = {b: batch_shapes(method, config, b) for b in (*COUNTED, *(2 * b for b in WEIGHED))}
+    sizes = (*COUNTED, *(TRACED_DEVICES * b for b in WEIGHED))
+    batches = {b: batch_shapes(method, config, b) for b in sizes}
     with lowering_for("tpu"):
         flops = {b: count_flops(method.train_step, state, batches[b]) for b in COUNTED}
-        steps = {b: trace_one_of(2, method, state, batches[2 * b]) for b in WEIGHED}
+        steps = {b: trace(method, state, batches[TRACED_DEVICES * b]) for b in WEIGHED}
     collectives = {b: collective_bytes(step) for b, step in steps.items()}
     trained = sum(
         _bytes(state.variables[network][collection])
@@ -228,6 +231,8 @@ def batch_shapes(
         ids = jax.ShapeDtypeStruct((count, height, width, 1), whole)
         instances = {"instance": ids} if config.method.use_instances else {}
         return {"label": ids, "image": jax.ShapeDtypeStruct(picture, jnp.float32), **instances}
+    if method.takes not in ("pictures", "labels"):  # made from noise: pictures of one kind
+        return {"image": jax.ShapeDtypeStruct(picture, jnp.float32)}
     pictures = {d: jax.ShapeDtypeStruct(picture, jnp.float32) for d in ("a", "b")}
     return pictures | {f"index_{d}": jax.ShapeDtypeStruct((count,), whole) for d in ("a", "b")}
 
@@ -238,9 +243,9 @@ def count_flops(step: Callable, *shapes: Any) -> float:
     return lowered.cost_analysis()["flops"]
 
 
-def trace_one_of(devices: int, method: methods.Method, state: Any, batch: Any) -> Any:
-    """The step's program on one of several devices; `batch` is that of all."""
-    mesh = AbstractMesh((devices,), (parallel.AXIS,))
+def trace(method: methods.Method, state: Any, batch: Any) -> Any:
+    """The step's program on one of TRACED_DEVICES devices; `batch` is that of all."""
+    mesh = AbstractMesh((TRACED_DEVICES,), (parallel.AXIS,))
     whole, split = PartitionSpec(), PartitionSpec(parallel.AXIS)
     mapped = jax.shard_map(
         method.mapped().train_step, mesh=mesh, in_specs=(whole, split), out_specs=(whole, whole)
@@ -353,9 +358,9 @@ def costs_table(rows: Sequence[Costs]) -> str:
 def machine_table(rows: Sequence[Costs], machine: Machine) -> str:
     """What the costs mean on one machine."""
     head = (
-        "config", "fits", "step, batch 1", "all-reduce", "network hidden from",
+        "config", "fits", "step, batch 1", "collectives", "network hidden from",
         "step, batch that fits", "pictures a second and host",
-        "of them possible", "input too slow from",
+        "host cores for them", "input too slow from",
     )  # fmt: skip
     body = []
     for c in rows:
@@ -368,7 +373,7 @@ def machine_table(rows: Sequence[Costs], machine: Machine) -> str:
         cells += [
             _milliseconds(max(c.seconds(b, machine), c.network_seconds(b, machine))),
             f"{c.pictures_needed(b, machine):,.0f}",
-            f"{c.pictures_delivered(machine):,.0f}",
+            f"{math.ceil(c.cores_needed(b, machine))} of {machine.cores}",
             _batch(c.input_limit(machine), largest),
         ]
         body.append(tuple(cells))

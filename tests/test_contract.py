@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference import QUICK, quick_jit
 
 from ganattn import data, methods, parallel
 from ganattn.checkpoints import Checkpoints
@@ -77,9 +78,11 @@ def run(name):
         return method.mapped().train_step(state, batch)
 
     with jax.enable_x64(True):
-        step = parallel.map_step(counted, mesh, "pmap")
         create = parallel.replicate(lambda g: method.create_state(jax.random.key(0), g), mesh)
         state = create(given)
+        mapped = parallel.map_step(counted, mesh, "pmap")
+        lowered = mapped.function.lower(state, mapped.place(batches[0]))
+        step = dataclasses.replace(mapped, function=lowered.compile(compiler_options=QUICK))
         layouts, states, metrics = [layout(state)], [fetch(state)], []
         for batch in batches:
             before = state
@@ -169,7 +172,7 @@ def test_state_around_given_variables_leaves_them_to_the_caller(name):
 
 def test_one_device_equals_many(name, x64):
     """Metrics, not weights: a bias before a normalisation drifts by rounding alone."""
-    method, step = run(name).method, jax.jit(run(name).method.train_step)
+    method, step = run(name).method, quick_jit(run(name).method.train_step)
     state = method.create_state(jax.random.key(0), run(name).given)
     for batch, mapped in zip(run(name).batches, run(name).metrics, strict=True):
         state, metrics = step(state, batch)

@@ -7,7 +7,7 @@ import pytest
 
 from ganattn.config import find, load, to_dict
 from ganattn.errors import DataError
-from ganattn.records import Curve, Record, read_curves, smooth
+from ganattn.records import Curve, Record, smooth
 
 
 @pytest.fixture
@@ -17,8 +17,8 @@ def record(tmp_path):
     return Record(tmp_path)
 
 
-def test_curves_survive_cut_lines_and_names_that_come_later(tmp_path):
-    path = tmp_path / "metrics.jsonl"
+def test_curves_survive_cut_lines_and_names_that_come_later(record):
+    path = record.workdir / "metrics.jsonl"
     lines = [
         '{"step": 1, "g/total": 2, "deep": {"rho": {"mean": 0.5}}}',
         '["no object"]',
@@ -27,13 +27,12 @@ def test_curves_survive_cut_lines_and_names_that_come_later(tmp_path):
         '{"step": 5, "g/tot',
     ]
     path.write_text("\n".join(lines))
-    found = read_curves(path)
+    found = record.metrics
     assert {name: [c.tolist() for c in curve] for name, curve in found.items()} == {
         "g/total": [[1, 3], [2.0, 4.5]],
         "deep/rho/mean": [[1], [0.5]],
         "d/total": [[3], [-1.0]],
     }
-    assert read_curves(tmp_path / "nowhere.jsonl") == {}
 
 
 def test_a_record_finds_config_numbers_and_grids(record):
@@ -41,12 +40,14 @@ def test_a_record_finds_config_numbers_and_grids(record):
     assert (record.metrics, record.scores, record.rho, record.grids) == ({}, {}, {}, {})
     assert record.speed.values.size == 0
     (record.workdir / "pictures").mkdir()
-    for name in ("a2b_0000020", "a2b_10000000", "a2b_9999999", "b2a_0000020", "mine", ".a2b_1"):
+    for name in ("a2b_0000020", "a2b_10000000", "a2b_9999999", "b2a_0000020", "mine"):
         (record.workdir / "pictures" / f"{name}.png").touch()
     assert {name: list(files) for name, files in record.grids.items()} == {
         "a2b": [20, 9_999_999, 10_000_000],
         "b2a": [20],
     }
+    (record.workdir / "result_a2b.png").touch()
+    assert list(record.grids) == ["a2b", "b2a"]
     assert record.grids["b2a"][20].name == "b2a_0000020.png"
 
 

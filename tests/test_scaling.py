@@ -54,7 +54,7 @@ def test_collectives_are_gradients_and_metrics(scaling):
     state = jax.eval_shape(method.create_state, jax.eval_shape(lambda: jax.random.key(0)))
     batch = {d: floats(4, SIZE, SIZE, 3) for d in "ab"}
     _, metrics = jax.eval_shape(method.train_step, state, batch)
-    program = scaling.trace_one_of(2, method, state, batch)
+    program = scaling.trace(method, state, batch)
     found = scaling.collective_bytes(program)
     trained = sum(x.size * 4 for x in jax.tree.leaves(state.variables))
     assert found["reduced"] == trained + 4 * len(metrics)
@@ -77,13 +77,17 @@ def test_limits_of_a_machine(scaling, costs):
     assert costs.network_seconds(3, machine) == pytest.approx(0.02)
     assert costs.network_limit(machine) == 2
     assert costs.largest_batch(machine) == 14  # 18 - 3 - 1 GB
+    pool = dataclasses.replace(costs, gathered=scaling.Line(0, 1e9))
+    many = dataclasses.replace(machine, chips=8)
+    assert costs.largest_batch(many) == 14 and pool.largest_batch(many) == 2  # 7 GB a picture
+    assert pool.network_seconds(1, many) == pytest.approx(0.035 + 0.14)
     # Two files for each of two chips' pictures in 20 ms, whether there is one or two of them.
     assert costs.pictures_needed(1, machine) == pytest.approx(200)
     assert costs.pictures_needed(2, machine) == pytest.approx(400)
     assert costs.pictures_needed(9, machine) == pytest.approx(400)
     assert costs.input_limit(machine) is None
     slow = dataclasses.replace(costs, file_pixels=2 * 256**2)
-    assert slow.pictures_delivered(machine) == pytest.approx(262.5)
+    assert slow.cores_needed(1, machine) == pytest.approx(200 / 262.5)
     assert slow.input_limit(machine) == 2
     # With slow memory the step is its traffic: 10 GB for parameters, 2 for each picture.
     memory = dataclasses.replace(machine, memory_speed=100)

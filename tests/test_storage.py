@@ -6,6 +6,7 @@ import json
 import os
 import posixpath
 import resource
+import shutil
 import signal
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from PIL import Image
 from ganattn import figures, parallel, processes, storage
 from ganattn.checkpoints import Checkpoints
 from ganattn.errors import CheckpointError, ConfigError, DataError
+from ganattn.evaluation.results import append_results, read_results
+from ganattn.report import write_report
 from ganattn.state import TrainState
 from ganattn.workdir import JsonLines
 
@@ -96,6 +99,38 @@ def test_only_committed_checkpoints_of_a_bucket_count(bucket, tmp_path):
         (tmp_path / "bucket/run/checkpoints" / str(step)).mkdir(parents=True)
     (tmp_path / "bucket/run/checkpoints/1/commit_success.txt").touch()
     assert Checkpoints(bucket / "checkpoints").steps() == [1]
+
+
+def test_the_best_checkpoint_of_a_bucket(bucket, tmp_path):
+    here = tmp_path / "bucket/run/checkpoints"
+    for step in (1, 2):
+        (here / str(step) / "state").mkdir(parents=True)
+        (here / str(step) / "state" / "numbers").write_text(str(step))
+        (here / str(step) / "commit_success.txt").touch()
+    store = Checkpoints(bucket / "checkpoints")
+    (here / "best" / "1").mkdir(parents=True)  # of a process that was killed while it copied
+    assert store.best() is None
+    for step in (1, 2):
+        store.keep_best(step)
+        store.wait()
+        assert (store.best(), os.listdir(here / "best")) == (step, [str(step)])
+        assert (here / "best" / str(step) / "state" / "numbers").read_text() == str(step)
+    shutil.rmtree(here / "2")
+    store.keep_best(2)
+    store.wait()
+    assert store.best() == 2
+
+
+def test_results_and_a_report_in_a_bucket(bucket, tmp_path):
+    pytest.importorskip("matplotlib")
+    for step in (1, 2):
+        append_results(bucket, [{"step": step, "metric": "fid", "value": 1.0 / step}])
+    assert [result["value"] for result in read_results(bucket)] == [1.0, 0.5]
+    picture = np.zeros((8, 8, 3), np.uint8)
+    figures.save_picture(bucket / "pictures" / "a2b_0000002.png", picture)
+    write_report(bucket)
+    page = (tmp_path / "bucket/run/report/index.html").read_text()
+    assert page.count("<img") == 2 and (tmp_path / "bucket/run/report/metrics.png").exists()
 
 
 def test_a_bucket_that_cannot_be_reached(monkeypatch):

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ganattn.storage import is_remote, write_whole
+
 Result = dict[str, Any]
 NAME = "evaluation.jsonl"
 TOLD = ("convention", "features", "estimator", "weights", "label_set")  # ways of measuring
@@ -42,12 +44,19 @@ def read_results(workdir: Path) -> list[Result]:
 
 
 def append_results(workdir: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Adds lines at the end; makes the folder."""
+    """Adds lines at the end; makes the folder.
+
+    A training that still runs goes on adding its own to a local file; in a bucket, where nothing
+    can be appended, its next lines replace these.
+    """
     path = workdir / NAME
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
     lines = [f"{json.dumps(finite(result), allow_nan=False)}\n" for result in results]
     if before and not before.endswith("\n"):
         lines.insert(0, "\n")  # a killed process has left half a line
+    if is_remote(path):
+        write_whole(path, before + "".join(lines))
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write("".join(lines))

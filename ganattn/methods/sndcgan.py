@@ -22,7 +22,7 @@ from ganattn.parallel import AXIS, example_keys, mean_over, vary
 from ganattn.state import TrainState, Variables, split
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
-AVERAGED = ("params", "batch_stats")
+AVERAGED = ("params",)  # an average of statistics would keep their start for long
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SNDCGAN(Method):
 
     adversarial: a key of `losses.LATENT`. latent, latent_bound: see `latents.draw`. ema_decay: of
     the generator's moving average, which `ema` holds from `ema_start_step` on (before, a copy); 0
-    keeps none. Its power iterations are the generator's own.
+    keeps none. Its batch statistics and power iterations are the generator's own.
     """
 
     adversarial: str = "non_saturating"

@@ -3,20 +3,23 @@
 import dataclasses
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import quick_jit
+from reference import QUICK, quick_jit
 from test_contract import run as run_contract
 
 from ganattn import data, latents, methods, parallel
 from ganattn.config import find, load
 from ganattn.errors import ConfigError
-from ganattn.state import TrainState
+from ganattn.layers.normalization import BatchNorm
+from ganattn.methods.sndcgan import SNDCGAN
+from ganattn.networks.sndcgan import Generated
 
-START, STEPS = 2, 6
-MANY = 600
+VARIANTS = "spap_c2f", "vanilla"
+MANY = 60
 MOVED = ["batch_stats", "spectral"]
 RNG = np.random.default_rng(0)
 
@@ -34,43 +37,39 @@ def leaves(tree, *words):
     return {name: x for name, x in named.items() if all(word in name for word in words)}
 
 
+def nested(flat, prefix):
+    """{"a/b/c": x} below a prefix as {"b": {"c": x}}."""
+    tree = {}
+    for path, leaf in leaves(flat).items():
+        if path.startswith(f"{prefix}/"):
+            *parents, name = path.removeprefix(f"{prefix}/").split("/")
+            functools.reduce(lambda node, key: node.setdefault(key, {}), parents, tree)[name] = leaf
+    return tree
+
+
 @pytest.fixture(scope="module")
-def trained():
-    """Method, and the states of a run with a late start: the first ones and the last."""
-    config = configure(pyramid_start_step=START, ema_start_step=1)
-    method, batches = methods.create(config), data.create(config)
-    state = quick_jit(method.create_state)(jax.random.key(0))
-    step, states = quick_jit(method.train_step), [jax.device_get(state.replace(rng=()))]
-    for i in range(STEPS):
-        state, _ = step(state, batches(i))
-        states.append(jax.device_get(state.replace(rng=())))
-    for i in range(STEPS, MANY):
-        state, _ = step(state, batches(i))
-    batches.close()
-    return method, [*states, jax.device_get(state.replace(rng=()))]
+def states():
+    """After each of the contract's steps, by path; the pyramids start after the first one."""
+    return run_contract("sndcgan").states
 
 
-def test_pyramids_wait(trained):
-    _, states = trained
-    first = leaves(states[0].variables, "params", "pyramid")
-    assert len(first) > 20
+def test_pyramids_wait(states):
+    first, waited, *_, last = (leaves(each, "variables", "params", "pyramid") for each in states)
+    assert len(leaves(first, "discriminator", "kernel")) == 1 and len(first) > 20
     for name, value in first.items():
-        later = [leaves(state.variables, "params", "pyramid")[name] for state in states]
-        for waiting in later[: START + 1]:
-            np.testing.assert_array_equal(waiting, value, err_msg=name)
-        assert value.size == 1 or not np.array_equal(later[-1], value), name
-    atrous = leaves(states[START].variables, "discriminator", "params", "pyramid", "kernel")
-    assert atrous and states[START].variables["generator"]["params"]["pyramid"]["gamma"] == 0
+        np.testing.assert_array_equal(waited[name], value, err_msg=name)
+        assert value.size == 1 or not np.array_equal(last[name], value), name
+    assert waited["variables/generator/params/pyramid/gamma"] == 0
 
 
-def test_until_the_start_spap_is_the_plain_generator_bit_for_bit(trained):
-    method, states = trained
-    variables = states[START].variables["generator"]
+def test_until_the_start_spap_is_the_plain_generator_bit_for_bit(states):
+    variables = nested(states[1], "variables/generator")
+    variables = jax.tree.map(lambda x: x.astype(np.float32), variables)
     plain = {
         kind: {name: x for name, x in tree.items() if name != "pyramid"}
         for kind, tree in variables.items()
     }
-    spap, vanilla = method.networks["generator"], methods.create(configure("vanilla"))
+    spap, vanilla = (methods.create(configure(v)).networks["generator"] for v in VARIANTS)
     vectors = RNG.uniform(-1, 1, (4, 4)).astype(np.float32)
 
     def make(network, variables):
@@ -81,14 +80,27 @@ def test_until_the_start_spap_is_the_plain_generator_bit_for_bit(trained):
         return [each.images for each in both]
 
     ours = quick_jit(functools.partial(make, spap))(variables)
-    theirs = quick_jit(functools.partial(make, vanilla.networks["generator"]))(plain)
+    theirs = quick_jit(functools.partial(make, vanilla))(plain)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def test_weights_are_of_norm_one(trained):
-    _, states = trained
-    variables, checked = states[-1].variables, 0
+def test_weights_are_of_norm_one(x64):
+    found = run_contract("sndcgan")
+    create = lambda g: found.method.create_state(jax.random.key(0), g)  # noqa: E731
+    replicate = functools.partial(parallel.replicate, mesh=parallel.create_mesh())
+    state, given = replicate(create)(found.given), found.given
+    rest = replicate(
+        lambda variables, given: {
+            name: {**tree, "params": jax.tree.map(jnp.copy, given[name]["params"])}
+            for name, tree in variables.items()
+        }
+    )
+    for _ in range(MANY):
+        state, _ = found.step(state, found.batches[0])
+        # Back to the same weights: at this size Adam turns them as fast as the iterations follow.
+        state = state.replace(variables=rest(state.variables, given))
+    variables, checked = jax.device_get(state.variables), 0
     for network in ("generator", "discriminator"):
         kernels = leaves(variables[network]["params"], "kernel")
         vectors = leaves(variables[network]["spectral"])
@@ -105,81 +117,90 @@ def test_weights_are_of_norm_one(trained):
     assert checked == 5 + 9 + 9
 
 
-def test_the_average_follows_and_nothing_else_changes(trained):
-    _, states = trained
-    average = {k: states[0].variables["generator"][k] for k in ("params", "batch_stats")}
-    for step, state in enumerate(states[1:-1], start=1):
-        share = 0.5 if step > 1 else 0.0
-        live = {k: state.variables["generator"][k] for k in average}
+def test_the_average_follows(states):
+    average = nested(states[0], "ema/generator")
+    assert set(average) == {"params"}
+    for step, state in enumerate(states[1:], start=1):
+        share = 0.5 if step > 1 else 0.0  # a copy until the start
+        live = {kind: nested(state, f"variables/generator/{kind}") for kind in average}
         average = jax.tree.map(lambda a, x, s=share: s * a + (1 - s) * x, average, live)
-        jax.tree.map(
-            lambda x, y: np.testing.assert_allclose(x, y, 1e-5, 1e-6),
-            state.ema["generator"],
-            average,
-        )
+        found = nested(state, "ema/generator")
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, 1e-12), found, average)
 
-    def step_without_average(decay):
-        method = methods.create(configure(ema_decay=decay))
-        state = jax.eval_shape(method.create_state, jax.random.key(0))
 
-        def step(variables, opt_state, rng, batch):
-            ema = {"generator": {k: variables["generator"][k] for k in average}} if decay else {}
-            given = state.replace(
-                step=jnp.zeros((), jnp.int32), rng=rng, variables=variables, opt_state=opt_state,
-                ema=ema,
-            )  # fmt: skip
-            new, metrics = method.train_step(given, batch)
-            return new.variables, new.opt_state, metrics
+class Generator(nn.Module):
+    """As small as a generator can be."""
 
-        batch = {"image": jax.ShapeDtypeStruct((8, 16, 16, 3), np.float32)}
-        return quick_jit(step).lower(state.variables, state.opt_state, state.rng, batch).as_text()
+    axis_name: str | None = None
 
-    assert step_without_average(0.5) == step_without_average(0.0)
+    @nn.compact
+    def __call__(self, latents, statistics="running", update_stats=False):
+        x = nn.tanh(nn.Dense(12)(latents)).reshape(-1, 2, 2, 3)
+        return Generated(BatchNorm(self.axis_name)(x, statistics), {})
+
+
+class Discriminator(nn.Module):
+    """As small as a discriminator can be."""
+
+    @nn.compact
+    def __call__(self, images, update_stats=False):
+        return nn.Dense(1)(nn.tanh(nn.Dense(3)(images.reshape(len(images), -1))))
+
+
+class Small(SNDCGAN):
+    """The method with networks that compile in no time."""
+
+    def network_input(self, name):
+        shape = (1, self.latent_size) if name == "generator" else (1, 2, 2, 3)
+        return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+
+def small(**fields):
+    method = methods.create(configure("vanilla", ema_decay=0.0))
+    known = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    networks = {"generator": Generator(), "discriminator": Discriminator()}
+    return Small(**{**known, "networks": networks, **fields})
+
+
+def one_step(method, devices=None):
+    """(state before, after) a step on 32 pictures."""
+    mesh = parallel.create_mesh(jax.devices()[: devices or 1])
+    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.device_put(state, parallel.replicated(mesh))
+    images = np.random.default_rng(1).uniform(-1, 1, (32, 2, 2, 3)).astype(np.float32)
+    before = jax.device_get((state.variables, state.opt_state))
+    step, batch = quick_jit(method.train_step), {"image": images}
+    if devices:
+        mapped = parallel.map_step(method.mapped().train_step, mesh, "shard_map")
+        batch = mapped.place(batch)
+        step = mapped.function.lower(state, batch).compile(compiler_options=QUICK)
+    new, _ = step(state, batch)
+    return before, jax.device_get((new.variables, new.opt_state)), new.ema
 
 
 def test_the_discriminators_steps_are_its_own():
-    config = configure("vanilla", discriminator_steps=2, ema_decay=0.0)
-    method = methods.create(config)
-    state = quick_jit(method.create_state)(jax.random.key(0))
-    images = RNG.uniform(-1, 1, (16, 16, 16, 3)).astype(np.float32)
-    new, _ = quick_jit(method.train_step)(state, {"image": images})
-    counts = {
-        group: {int(x) for x in leaves(new.opt_state[group], "count").values()}
-        for group in method.groups
-    }
+    """Two updates of one network, one of the other, on parts that do not depend on the devices."""
+    method = small(discriminator_steps=2)
+    (old, _), (new, optimizers), _ = one_step(method)
+    counts = {group: {int(x) for x in leaves(optimizers[group], "count").values()}
+              for group in method.groups}  # fmt: skip
     assert counts == {"generator": {1}, "discriminator": {2}}
     # Adam's first update moves a weight by the rate at most, and almost so; the second does again.
-    for group, least, most in (("generator", 0.9e-4, 1.001e-4), ("discriminator", 3e-4, 5e-4)):
-        old, now = (leaves(s.variables[group]["params"]) for s in (state, new))
-        assert least < max(np.abs(now[name] - old[name]).max() for name in old) < most
+    for group, least, most in (("generator", 0.9e-4, 1.01e-4), ("discriminator", 3e-4, 5e-4)):
+        before, after = (leaves(v[group]["params"]) for v in (old, new))
+        assert least < max(np.abs(after[name] - before[name]).max() for name in before) < most
+    _, mapped, _ = one_step(method, devices=8)
+    for name, value in leaves(optimizers, "mu").items():
+        np.testing.assert_allclose(leaves(mapped[1])[name], value, 1e-3, 1e-7, err_msg=name)
     with pytest.raises(ConfigError, match="discriminator_steps, 3, which"):
         methods.create(configure(discriminator_steps=3))
 
 
-def test_parts_and_noise_do_not_depend_on_the_devices():
-    base = methods.create(configure("vanilla", discriminator_steps=2))
-
-    class Pairing(type(base)):
-        def _pair(self, state, images, key):
-            keys = parallel.example_keys(key, len(images), self.axis_name)
-            noise = self.draw(keys)[:, 0]
-            return state, {"discriminator/pairs": (noise * images.mean((1, 2, 3))).mean()}
-
-        _update_discriminator = _pair
-
-        def _update_generator(self, state, latent):
-            return state, {"generator/noise": (latent[:, 0] * latent[:, 1]).mean()}
-
-    fields = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
-    method = Pairing(**{**fields, "ema_decay": 0.0})
-    variables = {"generator": {"params": jnp.zeros(1)}}
-    state = TrainState(jnp.zeros((), jnp.int32), jax.random.key(0), variables, {})
-    images = RNG.uniform(-1, 1, (32, 2, 2, 3)).astype(np.float32)
-    _, one = jax.jit(method.train_step)(state, {"image": images})
-    step = parallel.map_step(method.mapped().train_step, parallel.create_mesh(), "shard_map")
-    _, eight = step(state, {"image": images})
-    for name, value in one.items():
-        np.testing.assert_allclose(eight[name], value, 1e-4, err_msg=name)
+def test_the_average_changes_nothing_else():
+    _, without, none = one_step(small())
+    _, with_average, average = one_step(small(ema_decay=0.9))
+    jax.tree.map(np.testing.assert_array_equal, with_average, without)
+    assert none == {} and set(average) == {"generator"}
 
 
 def test_ten_steps_on_eight_devices_equal_one(x64):
@@ -195,7 +216,7 @@ def test_ten_steps_on_eight_devices_equal_one(x64):
         return jax.device_get((state.variables, metrics))
 
     create = lambda g: found.method.create_state(jax.random.key(0), g)  # noqa: E731
-    one = train(jax.jit(found.method.train_step), create(found.given))
+    one = train(quick_jit(found.method.train_step), create(found.given))
     eight = train(found.step, parallel.replicate(create, parallel.create_mesh())(found.given))
     for name, value in one[1].items():
         np.testing.assert_allclose(eight[1][name], value, 1e-5, err_msg=name)
