@@ -312,7 +312,7 @@ def supervise(
         left = count < restarts
         then = f"restart {count + 1} of {restarts}" if left else "the same command resumes the run"
         then = f"all were stopped; {then}" if len(attempt.names) > 1 else then
-        print(f"ganattn: {cause.text}; {then}", file=sys.stderr)
+        print(f"\nganattn: {cause.text}; {then}", file=sys.stderr)  # below the progress bar
     return FAILED
 
 

@@ -62,7 +62,7 @@ def test_the_killed_one_is_named_and_all_start_again(tmp_path, capsys):
     commands = [child(joined(0) + first + echo), child(joined(1) + wait(ready) + die)]
     assert supervise(commands, restarts=1) == 0
     expected = "process 1 was killed by SIGKILL; all were stopped; restart 1 of 1"
-    assert capsys.readouterr().err == f"ganattn: {expected}\n"
+    assert capsys.readouterr().err == f"\nganattn: {expected}\n"
 
 
 def test_without_restarts_left_the_exit_code_says_so(capsys):
