@@ -11,6 +11,7 @@ import numpy as np
 from ganattn.checkpoints import Checkpoints
 from ganattn.errors import ConfigError
 from ganattn.evaluation import measures, results
+from ganattn.state import with_averages
 from ganattn.workdir import JsonLines
 
 _log = logging.getLogger(__name__)
@@ -65,7 +66,8 @@ class Evaluate:
         if step % self._every and step != self._total:
             return
         # On the first device alone: nothing here waits for another process.
-        variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), state.variables)
+        averaged = with_averages(state.variables, state.ema)
+        variables = jax.tree.map(lambda leaf: leaf.addressable_data(0), averaged)
         found = [result for measure in self._measures for result in measure(variables, step)]
         for result in found:
             self._lines.write(results.finite(result))

@@ -9,8 +9,8 @@ import os
 import select
 import socket
 import threading
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +19,7 @@ from jax.experimental import multihost_utils
 from ganattn.errors import ConfigError
 from ganattn.supervisor import LINK, LOST
 
+T = TypeVar("T")
 BEAT = 1.0  # seconds between signs of life
 _START = 300  # seconds in which all processes must have started
 
@@ -50,6 +51,11 @@ def join(coordinator: str | None, count: int | None, index: int | None, timeout:
     link = Link.from_environment()
     if link is not None:
         link.introduce(coordinator)
+
+
+def own_share(items: Sequence[T]) -> Sequence[T]:
+    """This process's part of what all of them have in the same order: every N-th item."""
+    return items[jax.process_index() :: jax.process_count()]
 
 
 class Link:

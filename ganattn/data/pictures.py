@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
 
-import jax
 import numpy as np
 from PIL import Image, ImageOps
 
 from ganattn.errors import DataError
-from ganattn.processes import agree, gather_text
+from ganattn.processes import agree, gather_text, own_share
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 ORIENTATION = 0x0112  # EXIF tag
@@ -121,12 +120,11 @@ def scan(paths: Sequence[Path], threads: int | None = None) -> Scan:
 
     Of several processes each decodes its share, and all get the same answer.
     """
-    count, first = jax.process_count(), jax.process_index()
     agree("\n".join(map(str, paths)), "the list of pictures", "let all read the same files")
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        own = list(pool.map(_kind, paths[first::count]))
+        own = list(pool.map(_kind, own_share(paths)))
     shares = [json.loads(text) for text in gather_text(json.dumps(own))]
-    kinds = [shares[i % count][i // count] for i in range(len(paths))]
+    kinds = [shares[i % len(shares)][i // len(shares)] for i in range(len(paths))]
     good = [i for i, kind in enumerate(kinds) if isinstance(kind, bool)]
     broken = [kind for kind in kinds if isinstance(kind, str)]
     return Scan([paths[i] for i in good], np.array([kinds[i] for i in good], bool), broken)

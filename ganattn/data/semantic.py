@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
@@ -21,6 +20,7 @@ from ganattn.data.batches import Tests, numbered
 from ganattn.data.pictures import INTERPOLATIONS, read_ids, read_rgb, to_float
 from ganattn.data.sampling import Draws
 from ganattn.errors import ConfigError, DataError
+from ganattn.processes import own_share
 
 VOID = 255  # what label files call pixels that count as no class
 SCENES = "image"  # the one domain
@@ -147,7 +147,7 @@ def create(found: Mapping[str, Scenes], config: ConfigDict) -> Semantic:
         for scenes in parts.values():
             check = partial(_check, scenes, method)
             with ThreadPoolExecutor(config.data.workers or os.cpu_count()) as pool:
-                list(pool.map(check, range(jax.process_index(), len(scenes), jax.process_count())))
+                list(pool.map(check, own_share(range(len(scenes)))))
     return Semantic(parts["train"], parts.get("test", parts["train"]), config)
 
 
