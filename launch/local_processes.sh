@@ -8,4 +8,9 @@ if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then
 fi
 processes=$1
 shift
+if [[ -z $(type -P ganattn) ]]; then
+    pushd "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
+    source launch/environment.sh ""
+    popd >/dev/null
+fi
 exec ganattn train --local-processes "$processes" "$@"
