@@ -41,7 +41,7 @@ CYCLEGAN = {"method.width": 2, "data.load_size": 34, "data.flip": True}  # image
 METHODS: dict[str, dict[str, Any]] = {"pix2pix": PIX2PIX, "cyclegan": CYCLEGAN}
 QUIET = {"train.pictures_every": 0, "train.histograms_every": 0, "data.batch_size": 4}
 ROUNDING = 1e-8  # arrays whose largest value is less hold nothing but rounding
-KILLED_EVERY, STOPPED_EVERY = 15, 20  # steps
+KILLED_EVERY, STOPPED_EVERY = 15, 60  # steps; a stop is agreed on for some steps ahead
 LAYOUTS = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (4, 1))  # processes, devices of each
 
 
@@ -185,7 +185,8 @@ def stops(folder: Path, options: argparse.Namespace) -> dict:
     for number in range(options.count + 1):
         with started(command, folder, log) as process:
             if number < options.count:
-                wait_for_step(process, broken, STOPPED_EVERY * number + chance.randint(1, 9))
+                reached = saved[-1] if saved else 0
+                wait_for_step(process, broken, reached + chance.randint(1, 9))
                 who = worker_pid(process.pid, number % (options.processes + 1)) or process.pid
                 then = time.monotonic()
                 os.kill(who, signal.SIGTERM)
