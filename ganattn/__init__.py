@@ -12,14 +12,14 @@ import pkgutil
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ganattn.inference import Translator
-    from ganattn.sampler import Sampler
+    from ganattn.inference.sampler import Sampler
+    from ganattn.inference.translator import Translator
 
 __version__ = "0.1.0"
 __all__ = ["Sampler", "Translator", "__version__"]
 
 
-_CLASSES = {"Sampler": "sampler", "Translator": "inference"}
+_CLASSES = {"Sampler": "inference.sampler", "Translator": "inference.translator"}
 
 
 def __getattr__(name: str) -> Any:

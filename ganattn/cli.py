@@ -21,7 +21,7 @@ from ml_collections import ConfigDict, config_flags
 from ganattn import config as configuration
 from ganattn.errors import CheckpointError, ConfigError
 from ganattn.evaluation.options import add_options
-from ganattn.storage import explained, hush_storage
+from ganattn.runs.storage import explained, hush_storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,20 +164,20 @@ def _step(text: str) -> "int | Literal['best']":
 def _train(options: argparse.Namespace, overrides: list[str]) -> int | None:
     config = _resolve(options.config, overrides, options.workdir)
     if options.dry_run:
-        from ganattn.train import describe
+        from ganattn.training.loop import describe
 
         print(describe(config))
         return None
-    from ganattn import launcher
+    from ganattn.cluster import launcher
 
     return launcher.run(options, config)
 
 
 def _translate(options: argparse.Namespace, _: list[str]) -> None:
-    from ganattn.data.pictures import find_pictures
+    from ganattn.data.images import find_pictures
     from ganattn.figures import save_picture
-    from ganattn.sampler import Sampler
-    from ganattn.synthesis import Synthesizer, from_workdir
+    from ganattn.inference.sampler import Sampler
+    from ganattn.inference.synthesizer import Synthesizer, from_workdir
 
     single = options.input.is_file()
     names = [Path(options.input.name)] if single else find_pictures(options.input)
@@ -212,7 +212,7 @@ def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
 
 def _sample(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn.figures import save_grid, save_picture
-    from ganattn.sampler import Sampler
+    from ganattn.inference.sampler import Sampler
 
     files = options.output, options.grid, options.attention_grid
     if not any(files):
@@ -251,9 +251,9 @@ def _import(options: argparse.Namespace, _: list[str]) -> None:
     import jax
 
     from ganattn import methods
-    from ganattn.checkpoints import Checkpoints
-    from ganattn.inference import read_authors
-    from ganattn.train import write_config
+    from ganattn.inference.translator import read_authors
+    from ganattn.runs.checkpoints import Checkpoints
+    from ganattn.training.loop import write_config
 
     store = Checkpoints(options.workdir / "checkpoints")
     if store.latest() is not None:
@@ -267,8 +267,8 @@ def _import(options: argparse.Namespace, _: list[str]) -> None:
 
 
 def _export(options: argparse.Namespace, _: list[str]) -> None:
-    from ganattn.inference import Translator
-    from ganattn.interop.export import export_translator
+    from ganattn.inference.export import export_translator
+    from ganattn.inference.translator import Translator
 
     translator = Translator.from_workdir(options.workdir, options.step)
     if translator.method.takes != "pictures":
@@ -290,8 +290,8 @@ def _report(options: argparse.Namespace, _: list[str]) -> None:
 
 
 def _table(options: argparse.Namespace, _: list[str]) -> None:
-    from ganattn.tables import read_table
-    from ganattn.tables.text import compare
+    from ganattn.report.comparison import compare
+    from ganattn.report.tables import read_table
 
     print(compare(read_table(options.table), options.runs))
 

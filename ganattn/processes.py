@@ -16,8 +16,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from ganattn.cluster.supervisor import LINK, LOST
 from ganattn.errors import ConfigError
-from ganattn.supervisor import LINK, LOST
 
 T = TypeVar("T")
 BEAT = 1.0  # seconds between signs of life

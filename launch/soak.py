@@ -87,7 +87,7 @@ def last_step(workdir: Path) -> int:
 
 def leaves(workdir: Path) -> tuple[int, list]:
     """(step, path and SHA-256 of every leaf) of the newest checkpoint."""
-    from ganattn.checkpoints import restore_variables
+    from ganattn.runs.checkpoints import restore_variables
 
     meta = restore_variables(workdir / "checkpoints")[1]
     return meta["step"], meta["leaves"]
@@ -218,7 +218,7 @@ def stops(folder: Path, options: argparse.Namespace) -> dict:
 
 def damage(folder: Path, options: argparse.Namespace) -> dict:
     """Each cut, and each missing file, must lead to the checkpoint before, and be said."""
-    from ganattn.checkpoints import restore_variables
+    from ganattn.runs.checkpoints import restore_variables
 
     workdir, log = folder / "run", folder / "damage.log"
     schedule = {"optimizer__total_steps": 6, "train__checkpoint_every": 2}
@@ -271,7 +271,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
 
 def leaves_of(store: Path, step: int) -> list:
     """Path and SHA-256 of every leaf of one checkpoint, which is read and checked."""
-    from ganattn.checkpoints import restore_variables
+    from ganattn.runs.checkpoints import restore_variables
 
     return restore_variables(store, step)[1]["leaves"]
 
@@ -310,7 +310,7 @@ def parameters(workdir: Path) -> dict[str, np.ndarray]:
     """Every variable of the newest checkpoint by its path."""
     import jax
 
-    from ganattn.checkpoints import restore_variables
+    from ganattn.runs.checkpoints import restore_variables
 
     variables, meta = restore_variables(workdir / "checkpoints")
     assert meta["step"] == 10, meta["step"]
@@ -357,8 +357,8 @@ def worker(folder: Path, options: argparse.Namespace) -> dict:
 
     from ganattn import config as configuration
     from ganattn import methods, parallel, processes
-    from ganattn.checkpoints import Checkpoints, restore_variables
-    from ganattn.train import train
+    from ganattn.runs.checkpoints import Checkpoints, restore_variables
+    from ganattn.training.loop import train
 
     if options.processes > 1:
         processes.join(f"127.0.0.1:{options.port}", options.processes, options.index, 60)

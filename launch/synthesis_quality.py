@@ -20,11 +20,11 @@ import numpy as np
 from ganattn import figures, methods
 from ganattn.config import find, load
 from ganattn.data import procedural
-from ganattn.data.pictures import to_float
+from ganattn.data.images import to_float
 from ganattn.parallel import example_keys
+from ganattn.runs.workdir import JsonLines
 from ganattn.state import with_averages
-from ganattn.train import train
-from ganattn.workdir import JsonLines
+from ganattn.training.loop import train
 
 SAMPLES = 512
 LEVELS = (32, 64, 128)  # channels of the random network

@@ -15,8 +15,8 @@ import optax
 import pytest
 
 from ganattn import parallel
-from ganattn.checkpoints import Checkpoints, restore_variables
 from ganattn.errors import CheckpointError
+from ganattn.runs.checkpoints import Checkpoints, restore_variables
 from ganattn.state import TrainState
 
 # Readers of a damaged file report to an event loop that orbax has closed by then.

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from ganattn import cli
-from ganattn.checkpoints import restore_variables
 from ganattn.interop import to_authors
 from ganattn.interop.torch_files import read_torch
+from ganattn.runs.checkpoints import restore_variables
 
 TINY = "ugatit:tiny"
 LIGHTER = "cyclegan:tiny"  # traces and compiles in half the time

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from ganattn import data, methods, parallel
-from ganattn.checkpoints import Checkpoints
 from ganattn.config import folder, from_dict, load, to_dict
 from ganattn.errors import ConfigError
+from ganattn.runs.checkpoints import Checkpoints
 
 CONFIGS = {path.stem: path for path in sorted(folder().glob("*.py"))}
 STEPS = 3

@@ -11,7 +11,8 @@ from PIL import Image
 
 from ganattn import data
 from ganattn.config import base
-from ganattn.data import palettes, pictures, procedural
+from ganattn.data import images as pictures
+from ganattn.data import palettes, procedural
 from ganattn.data.sampling import Sampler
 from ganattn.errors import ConfigError, DataError
 

@@ -12,9 +12,9 @@ from PIL import Image
 from ganattn import cli, methods
 from ganattn.config import find, load
 from ganattn.data import procedural, semantic
-from ganattn.data.arrays import Memory
 from ganattn.data.batches import Batches
-from ganattn.data.pictures import to_float
+from ganattn.data.images import to_float
+from ganattn.data.in_memory import Memory
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation import names, scorers
 from ganattn.evaluation.attention import ClassAttention, heatmap_iou
@@ -24,10 +24,10 @@ from ganattn.evaluation.frechet import frechet_distance
 from ganattn.evaluation.images import psnr
 from ganattn.evaluation.kernel import kid
 from ganattn.evaluation.labels import CITYSCAPES, VOID, label_set
-from ganattn.evaluation.results import read_results
 from ganattn.evaluation.runs import Run
 from ganattn.evaluation.settings import Settings
-from ganattn.inference import Translator, read_authors
+from ganattn.inference.translator import Translator, read_authors
+from ganattn.runs.results import read_results
 
 FILE = Path(__file__).parent / "golden" / "torch" / "ugatit_tiny.pt"
 COUNT = 10  # test pictures

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from ganattn import figures
-from ganattn.sampler import Sampled
+from ganattn.inference.sampler import Sampled
 
 
 @pytest.mark.parametrize(

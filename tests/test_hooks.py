@@ -9,10 +9,11 @@ import PIL.Image
 import pytest
 from toy import SIZE, Batches, Toy, configure, run
 
-from ganattn import figures, hooks
-from ganattn.checkpoints import Checkpoints, restore_variables
+from ganattn import figures
 from ganattn.errors import DivergenceError
-from ganattn.train import train
+from ganattn.runs.checkpoints import Checkpoints, restore_variables
+from ganattn.training import hooks
+from ganattn.training.loop import train
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from ganattn import Translator, figures, methods
-from ganattn.checkpoints import Checkpoints
 from ganattn.config import find, load
 from ganattn.errors import CheckpointError, ConfigError, DataError
-from ganattn.interop import export
+from ganattn.inference import export
+from ganattn.runs.checkpoints import Checkpoints
 
 SIZE = 32
 

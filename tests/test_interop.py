@@ -6,10 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from ganattn import inference, interop, methods
+from ganattn import interop, methods
 from ganattn.config import find, load
 from ganattn.errors import CheckpointError, ConfigError, ForeignFileError
-from ganattn.inference import read_authors
+from ganattn.inference import translator as inference
+from ganattn.inference.translator import read_authors
 from ganattn.interop.torch_files import read_torch
 
 

@@ -19,13 +19,14 @@ import pytest
 from PIL import Image, ImageSequence
 from reference import QUICK
 
-from ganattn import hooks, methods
-from ganattn.checkpoints import Checkpoints
+from ganattn import methods
 from ganattn.config import find, load
 from ganattn.data import procedural
 from ganattn.methods.ugatit import UGATIT
+from ganattn.runs.checkpoints import Checkpoints
 from ganattn.state import TrainState
-from ganattn.train import train
+from ganattn.training import hooks
+from ganattn.training.loop import train
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "launch" / "notebooks").glob("*.ipynb"))

@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 from toy import Batches, Toy, configure
 
-from ganattn import best, hooks
-from ganattn.checkpoints import Checkpoints, restore_variables
 from ganattn.data import batches as data_batches
 from ganattn.errors import CheckpointError, UserError
 from ganattn.evaluation import measures
-from ganattn.evaluation.results import read_results
 from ganattn.figures import to_uint8
-from ganattn.periodic import Evaluate, create_measures
+from ganattn.runs import best
+from ganattn.runs.checkpoints import Checkpoints, restore_variables
+from ganattn.runs.results import read_results
 from ganattn.state import TrainState
-from ganattn.train import train
+from ganattn.training import hooks
+from ganattn.training.evaluation import Evaluate, create_measures
+from ganattn.training.loop import train
 
 
 class Pairs(Batches):

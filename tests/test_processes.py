@@ -11,9 +11,9 @@ import jax
 import numpy as np
 from toy import At, Batches, Toy, configure
 
-from ganattn import supervisor
-from ganattn.checkpoints import Checkpoints, restore_variables
-from ganattn.train import train
+from ganattn.cluster import supervisor
+from ganattn.runs.checkpoints import Checkpoints, restore_variables
+from ganattn.training.loop import train
 
 SCRIPT = """
 import os, signal, socket, sys

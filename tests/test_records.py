@@ -7,7 +7,7 @@ import pytest
 
 from ganattn.config import find, load, to_dict
 from ganattn.errors import DataError
-from ganattn.records import Curve, Record, smooth
+from ganattn.runs.records import Curve, Record, smooth
 
 
 @pytest.fixture

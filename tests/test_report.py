@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganattn import cli
 from ganattn.report import charts, page, write_report
-from ganattn.report.logs import Logs
+from ganattn.runs.logs import Logs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 COLOURS = {"a2b": (250, 10, 130), "b2a": (20, 200, 90)}  # no chart has them

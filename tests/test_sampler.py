@@ -8,14 +8,14 @@ from reference import quick_jit
 
 import ganattn
 from ganattn import data, methods
-from ganattn.checkpoints import Checkpoints
 from ganattn.cli import main
 from ganattn.config import find, load
-from ganattn.data.pictures import read_rgb
+from ganattn.data.images import read_rgb
 from ganattn.data.single import held_out
 from ganattn.errors import ConfigError, DataError
-from ganattn.sampler import Sampler
-from ganattn.synthesis import from_workdir
+from ganattn.inference.sampler import Sampler
+from ganattn.inference.synthesizer import from_workdir
+from ganattn.runs.checkpoints import Checkpoints
 
 FUSES = ["c3d1", "c1d1"]
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ganattn import data
 from ganattn.config import find, load
-from ganattn.data import trees
+from ganattn.data import label_maps as trees
 from ganattn.errors import DataError
 
 SIDE = 40

@@ -18,13 +18,14 @@ from etils import epath
 from etils.epath import backend, gpath
 from PIL import Image
 
-from ganattn import figures, parallel, processes, storage
-from ganattn.checkpoints import Checkpoints
+from ganattn import figures, parallel, processes
 from ganattn.errors import CheckpointError, ConfigError, DataError
-from ganattn.evaluation.results import append_results, read_results
 from ganattn.report import write_report
+from ganattn.runs import storage
+from ganattn.runs.checkpoints import Checkpoints
+from ganattn.runs.results import append_results, read_results
+from ganattn.runs.workdir import JsonLines
 from ganattn.state import TrainState
-from ganattn.workdir import JsonLines
 
 
 class Bucket(backend._OsPathBackend):
@@ -72,7 +73,7 @@ def test_lines_in_a_bucket(bucket, tmp_path, monkeypatch):
     assert here.read_text() == ""  # not written anew for each line
     lines.close()
     assert here.read_text() == '{"step": 1}\n'
-    monkeypatch.setattr("ganattn.workdir._REWRITTEN_AFTER", 0.0)
+    monkeypatch.setattr("ganattn.runs.workdir._REWRITTEN_AFTER", 0.0)
     lines = JsonLines(bucket / "metrics.jsonl", 1)
     lines.write({"step": 2})
     assert [json.loads(line)["step"] for line in here.read_text().splitlines()] == [1, 2]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ganattn import launcher, supervisor
 from ganattn.cli import _parser
+from ganattn.cluster import launcher, supervisor
 from ganattn.errors import ConfigError
 
 PREAMBLE = """

@@ -7,11 +7,11 @@ from PIL import Image
 from reference import quick_jit
 
 from ganattn import methods
-from ganattn.checkpoints import Checkpoints
 from ganattn.cli import main
 from ganattn.config import find, load
 from ganattn.errors import ConfigError, DataError
-from ganattn.synthesis import Synthesizer
+from ganattn.inference.synthesizer import Synthesizer
+from ganattn.runs.checkpoints import Checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,10 @@ from ganattn import cli
 from ganattn import config as configuration
 from ganattn.evaluation.names import METRICS
 from ganattn.evaluation.options import add_options
-from ganattn.evaluation.results import append_results, read_results
-from ganattn.tables import Column, Row, Table, names, read_table, runs, text
+from ganattn.report import comparison as text
+from ganattn.report import measured as runs
+from ganattn.report.tables import Column, Row, Table, names, read_table
+from ganattn.runs.results import append_results, read_results
 
 KID = {
     "metric": "mean_kid",

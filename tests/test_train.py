@@ -12,11 +12,11 @@ import jax
 import pytest
 from toy import At, Batches, Toy, configure, run
 
-from ganattn import hooks
-from ganattn.checkpoints import Checkpoints, restore_variables
 from ganattn.config import find, load
 from ganattn.errors import CheckpointError, ConfigError, DivergenceError
-from ganattn.train import describe, train
+from ganattn.runs.checkpoints import Checkpoints, restore_variables
+from ganattn.training import hooks
+from ganattn.training.loop import describe, train
 
 
 def leaves(workdir, step=None):

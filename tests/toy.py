@@ -12,7 +12,7 @@ from ganattn import optimizers, parallel
 from ganattn.config import Config, base
 from ganattn.methods import Method, Translation
 from ganattn.state import merge_networks, split_networks
-from ganattn.train import train
+from ganattn.training.loop import train
 
 SIZE = 4
 

@@ -7,10 +7,13 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data import arrays, catalog, folder, procedural, semantic, single, trees
+from ganattn.data import folder, procedural, semantic, single
+from ganattn.data import in_memory as arrays
+from ganattn.data import label_maps as trees
+from ganattn.data import tfds as catalog
 from ganattn.data.batches import Batches, Pipeline
+from ganattn.data.images import INTERPOLATIONS, to_float
 from ganattn.data.palettes import PALETTES
-from ganattn.data.pictures import INTERPOLATIONS, to_float
 from ganattn.errors import ConfigError
 
 __all__ = ["Batches", "create"]

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data import pictures
-from ganattn.data.arrays import Memory
+from ganattn.data import images as pictures
 from ganattn.data.batches import Pipeline
-from ganattn.data.encoded import Encoded, Pictures
+from ganattn.data.in_memory import Memory
 from ganattn.data.palettes import palette
 from ganattn.data.sampling import DOMAINS
+from ganattn.data.tfdata import Encoded, Pictures
 from ganattn.errors import DataError
 
 LAYOUTS = ("unpaired", "paired", "aligned")

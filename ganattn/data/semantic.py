@@ -15,9 +15,9 @@ import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from ganattn.data import trees
+from ganattn.data import label_maps as trees
 from ganattn.data.batches import Tests, numbered
-from ganattn.data.pictures import INTERPOLATIONS, read_ids, read_rgb, to_float
+from ganattn.data.images import INTERPOLATIONS, read_ids, read_rgb, to_float
 from ganattn.data.sampling import Draws
 from ganattn.errors import ConfigError, DataError
 from ganattn.processes import own_share

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data import arrays, catalog, procedural
-from ganattn.data.arrays import Memory
+from ganattn.data import in_memory as arrays
+from ganattn.data import procedural
+from ganattn.data import tfds as catalog
 from ganattn.data.batches import Pipeline
-from ganattn.data.encoded import Encoded, Pictures
 from ganattn.data.folder import TEST, scan_folder
+from ganattn.data.in_memory import Memory
+from ganattn.data.tfdata import Encoded, Pictures
 from ganattn.errors import ConfigError, DataError
 
 IMAGE = "image"  # the one domain

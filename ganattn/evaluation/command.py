@@ -8,10 +8,10 @@ from ganattn.errors import ConfigError
 from ganattn.evaluation.evaluate import describe, describe_classes, evaluate_pictures, evaluate_run
 from ganattn.evaluation.extraction import collect
 from ganattn.evaluation.names import DISTANCES
-from ganattn.evaluation.results import append_results
 from ganattn.evaluation.runs import Run
 from ganattn.evaluation.settings import Settings, load_callable, load_features
 from ganattn.evaluation.sources import source
+from ganattn.runs.results import append_results
 
 CHOSEN = (
     "kid", "subset_size", "subsets", "block_size", "seed", "weights", "labels", "label_set",

@@ -9,9 +9,9 @@ from ganattn.evaluation.extraction import collect
 from ganattn.evaluation.features import Features, InceptionFeatures, checked, provenance
 from ganattn.evaluation.frechet import frechet_distance
 from ganattn.evaluation.names import DISTANCES
-from ganattn.evaluation.results import Result
 from ganattn.evaluation.settings import Settings
 from ganattn.evaluation.statistics import KEEP, Moments, Statistics
+from ganattn.runs.results import Result
 
 
 def distances(

@@ -9,11 +9,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ganattn.evaluation import scorers
-from ganattn.evaluation.results import Result
 from ganattn.evaluation.runs import Run
 from ganattn.evaluation.settings import Settings
 from ganattn.evaluation.subjects import Pictures, Subject
 from ganattn.figures import save_picture
+from ganattn.runs.results import Result
 
 
 def evaluate_run(

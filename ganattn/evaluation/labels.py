@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ganattn.data.images import find_pictures, read_ids
 from ganattn.data.palettes import palette
-from ganattn.data.pictures import find_pictures, read_ids
 from ganattn.errors import ConfigError, DataError
 
 VOID = 255

@@ -9,10 +9,10 @@ from ganattn.evaluation import scorers
 from ganattn.evaluation.evaluate import evaluate_run
 from ganattn.evaluation.names import CONVENTIONS, DISTANCES, METRICS
 from ganattn.evaluation.options import cache_folder
-from ganattn.evaluation.results import Result
 from ganattn.evaluation.runs import Run
 from ganattn.evaluation.settings import Settings, load_features
 from ganattn.evaluation.truth import Truth
+from ganattn.runs.results import Result
 
 Measure = Callable[[Mapping[str, Any], int], list[Result]]  # of a method's variables and a step
 

@@ -11,15 +11,15 @@ from ml_collections import ConfigDict
 
 from ganattn import config as configuration
 from ganattn import data, figures, methods
-from ganattn.checkpoints import Step, restore_trees
 from ganattn.data.batches import Batches
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation.batched import Batched
 from ganattn.evaluation.sources import Named, Source, digest_of
 from ganattn.evaluation.subjects import Made
-from ganattn.sampler import Sampler
+from ganattn.inference.sampler import Sampler
+from ganattn.runs.checkpoints import Step, restore_trees
+from ganattn.runs.storage import locate
 from ganattn.state import with_averages
-from ganattn.storage import locate
 
 PICTURES, LABEL_MAPS, LATENTS = 8, 1, 32  # examples that a device makes pictures of at once
 

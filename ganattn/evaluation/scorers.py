@@ -11,7 +11,6 @@ from ganattn.evaluation.attention import ClassAttention, heatmap_iou
 from ganattn.evaluation.images import psnr, ssim
 from ganattn.evaluation.labels import LabelFolder, label_set
 from ganattn.evaluation.names import DISTANCES, METRICS
-from ganattn.evaluation.results import Result
 from ganattn.evaluation.segmentation import (
     LabelScores,
     confusion,
@@ -23,6 +22,7 @@ from ganattn.evaluation.segmentation import (
 from ganattn.evaluation.settings import Settings
 from ganattn.evaluation.sources import Source
 from ganattn.evaluation.subjects import Made, Subject
+from ganattn.runs.results import Result
 
 
 class Scorer(Protocol):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ganattn.data.pictures import find_pictures, read_rgb
+from ganattn.data.images import find_pictures, read_rgb
 from ganattn.errors import DataError
 
 READ_AHEAD = 32  # pictures that threads decode together

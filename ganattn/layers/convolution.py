@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 from jax import Array, lax
 
-from ganattn.layers.cpu_convolution import convolve_on_cpu
+from ganattn.layers.cpu.convolution import convolve_on_cpu
 from ganattn.layers.lowering import on_cpu
 
 Padding = int | tuple[tuple[int, int], tuple[int, int]]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ganattn.errors import ConfigError, DataError
 from ganattn.report import charts, page
-from ganattn.report.logs import Logs
-from ganattn.storage import locate, write_whole
+from ganattn.runs.logs import Logs
+from ganattn.runs.storage import locate, write_whole
 
 __all__ = ["write_report"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ganattn.errors import ConfigError
-from ganattn.evaluation.results import key, name
-from ganattn.report.logs import Logs
+from ganattn.runs.logs import Logs
+from ganattn.runs.results import key, name
 
 POINTS = 1_000  # that a curve is thinned to, by means
 SMOOTHED_FROM = 60  # points from which a running mean is drawn over a faint curve

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ganattn.evaluation.results import TOLD, Result, name
-from ganattn.report.logs import Logs
+from ganattn.runs.logs import Logs
+from ganattn.runs.results import TOLD, Result, name
 
 _log = logging.getLogger(__name__)
 TITLES = {

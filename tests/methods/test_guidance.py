@@ -10,12 +10,12 @@ import pytest
 from reference import arrays_under, assert_equal, close, networks_of, nhwc, quick_jit, train_on
 
 from ganattn import attention_bank, interop, methods, parallel
-from ganattn.checkpoints import Checkpoints
 from ganattn.config import find, load
 from ganattn.errors import ConfigError
 from ganattn.layers.attention_maps import enlarge, to_unit_range
 from ganattn.networks.guided_discriminators import PostHocDiscriminator, TrainableDiscriminator
 from ganattn.networks.map_upsampler import MapUpsampler
+from ganattn.runs.checkpoints import Checkpoints
 
 UNPAIRED = {
     "generator/adversarial": (("G_A", "G_B"), lambda m: 1),

@@ -15,9 +15,9 @@ from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
-from ganattn import supervisor
+from ganattn.cluster import supervisor
 from ganattn.errors import ConfigError
-from ganattn.storage import explained
+from ganattn.runs.storage import explained
 
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
@@ -34,7 +34,7 @@ def run(options: argparse.Namespace, config: ConfigDict) -> int:
     if several or _is_task(options) or options.max_restarts:
         again = partial(commands, options)
         return supervisor.supervise(again, options.max_restarts, options.worker_timeout)
-    from ganattn.train import train
+    from ganattn.training.loop import train
 
     print(train(config, options.workdir).message)
     return 0
@@ -113,7 +113,7 @@ def _train_supervised(options: argparse.Namespace, config: ConfigDict) -> NoRetu
                 options.process_id,
                 options.worker_timeout,
             )
-        from ganattn.train import train
+        from ganattn.training.loop import train
 
         if jax.process_index() > 0:
             logging.getLogger("ganattn").setLevel(logging.WARNING)

@@ -23,12 +23,12 @@ from clu import profiler
 from ml_collections import ConfigDict
 
 from ganattn import figures
-from ganattn.checkpoints import Checkpoints
 from ganattn.errors import DivergenceError
-from ganattn.periodic import Evaluate
-from ganattn.scores import Scores
+from ganattn.runs.checkpoints import Checkpoints
+from ganattn.runs.workdir import JsonLines
 from ganattn.state import TrainState, with_averages
-from ganattn.workdir import JsonLines
+from ganattn.training.evaluation import Evaluate
+from ganattn.training.scores import Scores
 
 _log = logging.getLogger(__name__)
 PICTURES_SHOWN = 8

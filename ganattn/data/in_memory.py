@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ganattn.data.batches import Tests, numbered
-from ganattn.data.pictures import resize, to_float
+from ganattn.data.images import resize, to_float
 from ganattn.data.sampling import DOMAINS, Draws
 from ganattn.errors import DataError
 

@@ -14,7 +14,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ganattn.data.batches import Tests, numbered
-from ganattn.data.pictures import read_labels, read_rgb, resize, to_float
+from ganattn.data.images import read_labels, read_rgb, resize, to_float
 from ganattn.data.sampling import Draws
 from ganattn.errors import DataError
 

@@ -14,20 +14,20 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from ganattn import data, methods, parallel, processes
-from ganattn.checkpoints import Checkpoints
 from ganattn.config import to_dict
-from ganattn.hooks import Hook, standard
-from ganattn.periodic import create_measures
-from ganattn.preemption import Interrupt
-from ganattn.state import TrainState
-from ganattn.storage import locate
-from ganattn.workdir import (
+from ganattn.runs.checkpoints import Checkpoints
+from ganattn.runs.storage import locate
+from ganattn.runs.workdir import (
     parameter_counts,
     refuse_other_method,
     write_config,
     write_parameters,
     write_versions,
 )
+from ganattn.state import TrainState
+from ganattn.training.evaluation import create_measures
+from ganattn.training.hooks import Hook, standard
+from ganattn.training.preemption import Interrupt
 
 _log = logging.getLogger(__name__)
 

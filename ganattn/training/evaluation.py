@@ -8,11 +8,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from ganattn.checkpoints import Checkpoints
 from ganattn.errors import ConfigError
-from ganattn.evaluation import measures, results
+from ganattn.evaluation import measures
+from ganattn.runs import results
+from ganattn.runs.checkpoints import Checkpoints
+from ganattn.runs.workdir import JsonLines
 from ganattn.state import with_averages
-from ganattn.workdir import JsonLines
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO
 
-from ganattn.data.pictures import find_pictures
+from ganattn.data.images import find_pictures
 from ganattn.errors import DataError
 
 Files = dict[str, list[Path]]

@@ -13,14 +13,14 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, methods
-from ganattn.checkpoints import Step, restore_trees, restore_variables
-from ganattn.data.pictures import read_ids, read_rgb, to_float
+from ganattn.data.images import read_ids, read_rgb, to_float
 from ganattn.data.semantic import checked
 from ganattn.errors import ConfigError, DataError
-from ganattn.inference import Files, Picture, Translator, read_authors
-from ganattn.sampler import Sampler
+from ganattn.inference.sampler import Sampler
+from ganattn.inference.translator import Files, Picture, Translator, read_authors
+from ganattn.runs.checkpoints import Step, restore_trees, restore_variables
+from ganattn.runs.storage import locate
 from ganattn.state import with_averages
-from ganattn.storage import locate
 
 Labels = np.ndarray | Image.Image | str | os.PathLike
 

@@ -18,8 +18,8 @@ from ml_collections import ConfigDict
 
 from ganattn.config import to_dict
 from ganattn.errors import CheckpointError
+from ganattn.runs.storage import is_remote, write_whole
 from ganattn.state import Variables, split
-from ganattn.storage import is_remote, write_whole
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("ganattn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow")

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ganattn import config as configuration
-from ganattn.checkpoints import Checkpoints
-from ganattn.evaluation.results import Result, read_results
-from ganattn.tables import Column, Row, Table, Training
+from ganattn.report.tables import Column, Row, Table, Training
+from ganattn.runs.checkpoints import Checkpoints
+from ganattn.runs.results import Result, read_results
 
 _log = logging.getLogger(__name__)
 DEPTH = 3  # folders below the one that is searched

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from ganattn.layers.winograd import winograd
+from ganattn.layers.cpu.winograd import winograd
 
 FEW_CHANNELS = 4
 MANY_CHANNELS = 32

@@ -15,11 +15,11 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, interop, methods
-from ganattn.checkpoints import Step, restore_variables
-from ganattn.data.pictures import read_rgb
+from ganattn.data.images import read_rgb
 from ganattn.errors import ConfigError, DataError, ForeignFileError
 from ganattn.interop.torch_files import read_torch
-from ganattn.storage import locate
+from ganattn.runs.checkpoints import Step, restore_variables
+from ganattn.runs.storage import locate
 
 Picture = np.ndarray | Image.Image | str | os.PathLike
 Files = str | os.PathLike | Sequence[str | os.PathLike]

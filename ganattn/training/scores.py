@@ -10,8 +10,8 @@ import numpy as np
 
 from ganattn import figures
 from ganattn.evaluation.truth import Truth
-from ganattn.storage import write_whole
-from ganattn.workdir import JsonLines
+from ganattn.runs.storage import write_whole
+from ganattn.runs.workdir import JsonLines
 
 ROWS = 8  # of the grids
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data.arrays import Memory
 from ganattn.data.batches import Pipeline
-from ganattn.data.encoded import Encoded, Pictures, import_tensorflow
-from ganattn.data.pictures import is_plain
+from ganattn.data.images import is_plain
+from ganattn.data.in_memory import Memory
 from ganattn.data.sampling import DOMAINS
+from ganattn.data.tfdata import Encoded, Pictures, import_tensorflow
 from ganattn.errors import DataError
 
 SCENE_FEATURES = {

@@ -13,10 +13,10 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, latents, methods
-from ganattn.checkpoints import Step, restore_trees
 from ganattn.errors import ConfigError, DataError
+from ganattn.runs.checkpoints import Step, restore_trees
+from ganattn.runs.storage import locate
 from ganattn.state import with_averages
-from ganattn.storage import locate
 
 CHUNK = 64  # pictures made at once
 FEW = 8  # from one to as many are made at once, too

@@ -25,10 +25,10 @@ from etils import epath
 from jax.sharding import Mesh
 
 from ganattn import parallel, processes
-from ganattn.best import COMMITTED, set_apart
 from ganattn.errors import CheckpointError
+from ganattn.runs.best import COMMITTED, set_apart
+from ganattn.runs.storage import is_remote, locate, remove_tree, trouble, write_whole
 from ganattn.state import TrainState, Tree
-from ganattn.storage import is_remote, locate, remove_tree, trouble, write_whole
 
 _log = logging.getLogger(__name__)
 _LEAST_SHARED = 1 << 20  # bytes of a replicated array's part that is worth a device of its own

@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ganattn.evaluation.results import TOLD
-from ganattn.tables import Column, Row, Table, Training
-from ganattn.tables.runs import Fields, Run, differences, find_runs, wanted_config
+from ganattn.report.measured import Fields, Run, differences, find_runs, wanted_config
+from ganattn.report.tables import Column, Row, Table, Training
+from ganattn.runs.results import TOLD
 
 MISSING, ELSEWHERE = "-", ""
 NAMED = 3  # fields that are named of a run that is close to a row

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganattn.storage import is_remote, write_whole
+from ganattn.runs.storage import is_remote, write_whole
 
 Result = dict[str, Any]
 NAME = "evaluation.jsonl"

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from ganattn import config as configuration
 from ganattn.errors import DataError
-from ganattn.report.logs import Logs
+from ganattn.runs.logs import Logs
 
 
 class Curve(NamedTuple):

@@ -4,7 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ganattn.storage import is_remote, remove_tree
+from ganattn.runs.storage import is_remote, remove_tree
 
 COMMITTED = "commit_success.txt"  # what Orbax writes last into a checkpoint in a bucket
 

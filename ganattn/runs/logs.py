@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from ganattn.checkpoints import best_step
 from ganattn.errors import DataError
-from ganattn.evaluation.results import Result, read_results
+from ganattn.runs.checkpoints import best_step
+from ganattn.runs.results import Result, read_results
 
 Lines = Sequence[Mapping[str, Any]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ganattn.errors import ConfigError
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parent / "papers"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Several processes: launcher, supervisor, and the worker's link to it."""

@@ -1,0 +1,1 @@
+"""Inference: models loaded from runs and from the authors' files, and export."""
