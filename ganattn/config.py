@@ -7,9 +7,9 @@ passes the variants it knows to `choose`. Every field is written once, with its 
 import copy
 import importlib.util
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import ml_collections
 
@@ -72,6 +72,44 @@ def choose(config: Config, variant: str, known: Mapping[str, Callable[[Config], 
             raise ConfigError(f"unknown config variant {word!r}: use one of {', '.join(known)}")
         known[word](config)
     return config.lock()
+
+
+def check(
+    config: Config,
+    field: str,
+    *,
+    choices: Iterable[Any] | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    multiple_of: int | None = None,
+) -> None:
+    """Raises ConfigError when a field's value is not allowed; a field that is absent is skipped.
+
+    field: path such as "method.width". choices: the allowed values. least: the smallest one; below:
+    an exclusive upper bound. multiple_of: what divides it.
+    """
+    *sections, name = field.split(".")
+    node = config
+    for section in sections:
+        node = node[section]
+    if name not in node:
+        return
+    value, allowed = node[name], []
+    if choices is not None:
+        choices = list(choices)
+        if value in choices:
+            return
+        raise ConfigError(
+            f"config.{field} is {value!r}: use one of {', '.join(str(c) for c in choices)}"
+        )
+    if multiple_of is not None and value % multiple_of:
+        allowed.append(f"a multiple of {multiple_of}")
+    if least is not None and not value >= least:
+        allowed.append(f"at least {least}")
+    if below is not None and not value < below:
+        allowed.append(f"below {below}")
+    if allowed:
+        raise ConfigError(f"config.{field} is {value}: give {', '.join(allowed)}")
 
 
 def to_dict(config: Config) -> dict:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ganattn.errors import ConfigError
@@ -48,13 +49,15 @@ def replicate(create: Callable[..., Tree], mesh: Mesh) -> Callable[..., Tree]:
     return jax.jit(create, out_shardings=replicated(mesh))
 
 
-def check_batch_size(batch_size: int, mesh: Mesh) -> None:
-    """Raises ConfigError when the devices do not divide the global batch."""
-    if batch_size < 1 or batch_size % mesh.size:
-        lower = max(1, batch_size // mesh.size) * mesh.size
+def check_batch_size(batch_size: int, mesh: Mesh, accumulate_steps: int = 1) -> None:
+    """Raises ConfigError when devices and accumulation steps do not divide the global batch."""
+    parts = mesh.size * accumulate_steps
+    if batch_size < 1 or batch_size % parts:
+        lower = max(1, batch_size // parts) * parts
+        steps = f" and {accumulate_steps} accumulation steps" if accumulate_steps > 1 else ""
         raise ConfigError(
-            f"config.data.batch_size is {batch_size}, which {mesh.size} devices do not divide: "
-            f"set it to a multiple of {mesh.size}, such as {lower}"
+            f"config.data.batch_size is {batch_size}, which {mesh.size} devices{steps} do not "
+            f"divide: set it to a multiple of {parts}, such as {lower}"
         )
 
 
@@ -154,6 +157,119 @@ def gather(tree: Tree, axis_name: str | None) -> Tree:
     if axis_name is None:
         return tree
     return jax.lax.all_gather(tree, axis_name, tiled=True, to="invarying")
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """The examples that one application of a step sees, among those of the global batch.
+
+    axis_name: the mapped axis over devices, None on one device.
+    """
+
+    axis_name: str | None = None
+
+    def vary(self, tree: Tree) -> Tree:
+        """See `vary`."""
+        return vary(tree, self.axis_name)
+
+    def mean(self, tree: Tree) -> Tree:
+        """The mean over all parts of the global batch, leaf by leaf."""
+        return mean_over(tree, self.axis_name)
+
+    def gather(self, tree: Tree) -> Tree:
+        """The global batch: all parts concatenated along the first axis."""
+        return gather(tree, self.axis_name)
+
+    def first(self, count: int) -> Array | int:
+        """Index in the global batch of the first of these `count` examples."""
+        return 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name) * count
+
+    def own(self, tree: Tree, count: int) -> Tree:
+        """The part of a gathered tree that belongs to these `count` examples."""
+        first = self.first(count)
+        return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, count), tree)
+
+    def keys(self, key: Array, count: int) -> Array:
+        """One key an example, by its index in the global batch.
+
+        So any number of devices and processes draws the same numbers for the same example.
+        """
+        indices = self.first(count) + jnp.arange(count)
+        return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part(Examples):
+    """One of `count` parts of a device's examples, while a step is replayed; see `accumulate`.
+
+    known: results of the step's first combinations, in the order of the calls. calls: the operands
+    of all combinations in this replay, with the names of their kinds.
+    """
+
+    index: Array | int = 0
+    parts: int = 1
+    known: tuple[Tree, ...] = ()
+    calls: list[tuple[str, Tree]] = dataclasses.field(default_factory=list)
+
+    def mean(self, tree: Tree) -> Tree:
+        return self._combine("mean", tree, tree)
+
+    def gather(self, tree: Tree) -> Tree:
+        repeats = self.parts * (1 if self.axis_name is None else jax.lax.axis_size(self.axis_name))
+        return self._combine(
+            "gather", tree, jax.tree.map(lambda x: jnp.concatenate([x] * repeats), tree)
+        )
+
+    def first(self, count: int) -> Array | int:
+        device = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name)
+        return (device * self.parts + self.index) * count
+
+    def _combine(self, kind: str, operand: Tree, placeholder: Tree) -> Tree:
+        number = len(self.calls)
+        self.calls.append((kind, operand))
+        return self.known[number] if number < len(self.known) else placeholder
+
+
+def accumulate(
+    step: Callable[[Examples, Tree], Tree], parts: int, examples: Examples, data: Tree
+) -> Tree:
+    """`step(examples, data)`, with the arithmetic of `parts` pieces of the data in turn.
+
+    A step combines its examples through `Examples.mean` and `Examples.gather` alone. For each of
+    these calls the step is replayed up to the call on one piece after the other, with the results
+    of the earlier calls in place, and the operands are combined. What follows the call depends on
+    no result of the replay and is removed by the compiler. So memory is that of one piece, and the
+    result is that of the whole batch where no layer mixes examples.
+    """
+    if parts == 1:
+        return step(examples, data)
+    pieces = jax.tree.map(lambda x: jnp.reshape(x, (parts, -1, *x.shape[1:])), data)
+    first = jax.tree.map(lambda x: x[0], pieces)
+    known: list[Tree] = []
+
+    def replay(index, piece):
+        part = _Part(examples.axis_name, index, parts, tuple(known))
+        return part, step(part, piece)
+
+    def operand(index, piece):
+        return replay(index, piece)[0].calls[len(known)][1]
+
+    kinds: list[str] = []
+    jax.eval_shape(lambda piece: kinds.extend(k for k, _ in replay(0, piece)[0].calls), first)
+    numbered = (jnp.arange(parts), pieces)
+    for kind in kinds:
+        if kind == "mean":
+            shapes = jax.eval_shape(operand, 0, first)
+            zeros = examples.vary(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+            total, _ = jax.lax.scan(
+                lambda sums, x: (jax.tree.map(jnp.add, sums, operand(*x)), None), zeros, numbered
+            )
+            known.append(examples.mean(jax.tree.map(lambda x: x / parts, total)))
+        else:
+            _, stacked = jax.lax.scan(lambda _, x: (None, operand(*x)), None, numbered)
+            joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked)
+            known.append(examples.gather(joined))
+    return replay(0, first)[1]
 
 
 def example_keys(key: jax.Array, count: int, axis_name: str | None) -> jax.Array:

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -193,3 +194,11 @@ class AtrousMean(nn.Module):
                 padding=(sides, sides),
             )(features)
         return (output + total / len(self.rates)) / 2
+
+
+PYRAMIDS = {
+    "none": None,
+    "aspp": ASPP,
+    "spap_c2f": partial(SPAP, order="coarse_to_fine"),
+    "spap_f2c": partial(SPAP, order="fine_to_coarse"),
+}

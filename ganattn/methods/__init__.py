@@ -1,20 +1,24 @@
 """One paper a file, found by the config's name: `config.method.name = "ugatit"` is `ugatit.py`."""
 
+import dataclasses
 import importlib
 import inspect
 import pkgutil
 
 from ml_collections import ConfigDict
 
+from ganattn.config import check
 from ganattn.errors import ConfigError
-from ganattn.methods.base import Method, Translation
+from ganattn.methods.base import Direction, Input, Method, Output, Translation
 
-__all__ = ["Method", "Translation", "create", "names"]
+__all__ = ["Direction", "Input", "Method", "Output", "Translation", "create", "names"]
 
 
 def names() -> list[str]:
     """Names of all methods, in alphabetical order."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "base")
+    return sorted(
+        m.name for m in pkgutil.iter_modules(__path__) if not m.ispkg and m.name != "base"
+    )
 
 
 def create(config: ConfigDict) -> Method:
@@ -31,4 +35,13 @@ def create(config: ConfigDict) -> Method:
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Method) and member.__module__ == module.__name__
     ]
-    return found[0].from_config(config)
+    method = found[0].from_config(config)
+    shared = {
+        "ema_decay": config.method.get("ema_decay", 0.0),
+        "ema_start_step": config.method.get("ema_start_step", 0),
+        "accumulate_steps": config.optimizer.get("accumulate_steps", 1),
+    }
+    check(config, "method.ema_decay", least=0, below=1)
+    check(config, "method.ema_start_step", least=0)
+    check(config, "optimizer.accumulate_steps", least=1)
+    return dataclasses.replace(method, **shared)

@@ -1,9 +1,10 @@
-"""What the loop, the command line and the notebook may ask of a method."""
+"""The interface of a method: the loop, inference, evaluation and export use nothing else."""
 
 import abc
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -12,25 +13,72 @@ import optax
 from jax import Array
 from ml_collections import ConfigDict
 
-from ganattn.errors import CheckpointError
-from ganattn.parallel import AXIS, mean_over
-from ganattn.state import (
-    TrainState,
-    Tree,
-    Variables,
-    differences,
-    merge_networks,
-    split_networks,
-)
+from ganattn.errors import CheckpointError, ConfigError
+from ganattn.parallel import AXIS, Examples, accumulate
+from ganattn.state import TRAINED, TrainState, Tree, Variables, differences, split_networks
+
+Panels: TypeAlias = OrderedDict[str, OrderedDict[str, Array]]
+DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
+ONE_DEVICE = Examples()
+
+
+class Direction(str):
+    """From one domain to another, such as "a2b"; `source` and `target` are the domains' names."""
+
+    source: str
+    target: str
+
+    def __new__(cls, source: str, target: str) -> Self:
+        direction = super().__new__(cls, f"{source}2{target}")
+        direction.source, direction.target = source, target
+        return direction
+
+    def __getnewargs__(self) -> tuple[str, str]:  # type: ignore[override]
+        return self.source, self.target
+
+    @property
+    def reverse(self) -> "Direction":
+        """The way back."""
+        return Direction(self.target, self.source)
+
+
+class Input(NamedTuple):
+    """One input of `Method.generate`.
+
+    kind: "image" (n, h, w, channels) float in [-1, 1], "ids" (n, h, w, 1) int32, or "vector"
+    (n, size) float. shape: of one example, as in training. optional: whether `generate` works
+    without it. multiple: heights and widths that are multiples of it are accepted; None accepts
+    `shape` alone. classes: number of label ids, 0 to classes - 1, of kind "ids"; 0 for any id.
+    void: whether the id 255 is accepted and stands for the last class.
+    """
+
+    kind: Literal["image", "ids", "vector"]
+    shape: tuple[int, ...]
+    optional: bool = False
+    multiple: int | None = None
+    classes: int = 0
+    void: bool = False
+
+
+class Output(NamedTuple):
+    """What a method generates.
+
+    images: (n, h, w, 3) in about [-1, 1]. attention: name -> (n, h', w', 1), unscaled, larger where
+    the network attends; in order, the last one is the heat map to draw. extras: other arrays.
+    """
+
+    images: Array
+    attention: Mapping[str, Array] = OrderedDict()
+    extras: Mapping[str, Array] = OrderedDict()
+
+    @property
+    def heatmap(self) -> Array | None:
+        """The last attention map, None where there is none."""
+        return next(reversed([*self.attention.values()]), None)
 
 
 class Translation(NamedTuple):
-    """Pictures made from pictures.
-
-    images: (n, h, w, c) in about [-1, 1]. attention: (n, h', w', 1), unscaled, larger where the
-    network looks. cam_logits: (n, 2) source-domain logits of average and maximum pooling, or None.
-    attentions: all maps by name, where a network has several; `attention` is then the last one.
-    """
+    """Deprecated form of `Output`."""
 
     images: Array
     attention: Array | None = None
@@ -42,20 +90,24 @@ class Translation(NamedTuple):
 class Method(abc.ABC):
     """One paper: its networks, objective and update order, as pure functions of a TrainState.
 
-    networks: network name -> Linen module. groups: optimiser group -> names of the networks it
-    updates, optimizers: group -> optax chain over {network: trained collections}.
-    axis_name: None on one device; the mapped axis inside `parallel.map_step`, over which gradients,
-    carried collections and metrics are averaged.
+    networks: network name -> Linen module. groups: optimizer group -> names of the networks that it
+    updates; "generator" is one of them. optimizers: group -> optax chain over {network: trained
+    collections}. examples: how values are combined over the global batch, see `parallel.Examples`.
+    ema_decay: of the moving average of the generator group's trained collections, kept in
+    `TrainState.ema` (a copy until `ema_start_step`); 0 keeps none. accumulate_steps: number of
+    parts of a batch whose gradients are computed one after the other.
     """
 
     networks: Mapping[str, nn.Module]
     groups: Mapping[str, tuple[str, ...]]
     optimizers: Mapping[str, optax.GradientTransformation]
-    axis_name: str | None = None
+    _: dataclasses.KW_ONLY
+    examples: Examples = ONE_DEVICE
+    ema_decay: float = 0.0
+    ema_start_step: int = 0
+    accumulate_steps: int = 1
 
-    takes: ClassVar[Literal["pictures", "labels", "latents"]] = "pictures"
-    directions: ClassVar[tuple[str, ...]] = ("a2b", "b2a")
-    translates_with: ClassVar[tuple[str, ...]] = ("generator",)  # how names of such networks begin
+    directions: ClassVar[tuple[Direction, ...]] = (Direction("a", "b"), Direction("b", "a"))
 
     @classmethod
     @abc.abstractmethod
@@ -64,42 +116,29 @@ class Method(abc.ABC):
 
     @abc.abstractmethod
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
-        """Shape of an input (batch 1) from which network `name` can be initialised."""
+        """Shape of an input (batch 1) from which network `name` can be initialized."""
 
-    @abc.abstractmethod
-    def train_step(
-        self, state: TrainState, batch: Mapping[str, Array]
-    ) -> tuple[TrainState, dict[str, Array]]:
-        """One update of every group: pure; metrics are scalars named "group/term"."""
-
-    @abc.abstractmethod
-    def translate(
-        self, variables: Mapping[str, Variables], images: Any, direction: str = "a2b"
-    ) -> Translation:
-        """Translates what `source` takes out of a batch; changes no state.
-
-        images: (n, h, w, 3) pictures in [-1, 1]; where `takes` is labels {"label", "instance"},
-        where it is latents (n, size) vectors.
-        """
-
-    @abc.abstractmethod
-    def pictures(
-        self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
-    ) -> dict[str, dict[str, Array]]:
-        """What the loop should draw: grid name -> column name -> (n, h, w, 3) or heat maps."""
-
-    def source(self, batch: Mapping[str, Array], direction: str) -> Any:
-        """What `translate` takes, out of a batch."""
-        return batch[direction.split("2")[0]]
+    @property
+    def axis_name(self) -> str | None:
+        """The mapped axis inside `parallel.map_step`, None on one device."""
+        return self.examples.axis_name
 
     def mapped(self) -> Self:
-        """The same method for `parallel.map_step`: it averages over the mapped axis."""
-        return dataclasses.replace(self, axis_name=AXIS)
+        """The same method for `parallel.map_step`: it averages over the mapped axis.
+
+        Networks with an `axis_name`, such as those with batch normalization, use statistics of all
+        devices' examples.
+        """
+        networks = {
+            name: module.clone(axis_name=AXIS) if hasattr(module, "axis_name") else module
+            for name, module in self.networks.items()
+        }
+        return dataclasses.replace(self, networks=networks, examples=Examples(AXIS))
 
     def create_state(
         self, rng: Array, variables: Mapping[str, Variables] | None = None
     ) -> TrainState:
-        """Fresh state, or one around given variables; networks not given are initialised.
+        """A fresh state, or one around given variables; networks not given are initialized.
 
         rng: typed key or the raw uint32 of one. Leaves are copied, never shared with the caller;
         fresh networks take the precision of those given, float32 if there are none. Raises
@@ -114,7 +153,7 @@ class Method(abc.ABC):
         dtypes = [jnp.asarray(leaf).dtype for leaf in jax.tree.leaves(given)]
         dtype = max(dtypes, key=lambda d: d.itemsize) if dtypes else jnp.float32
         self.check_variables(given)
-        whole = {
+        complete = {
             name: jax.tree.map(lambda x: jnp.array(x, copy=True), dict(given[name]))
             if name in given
             else jax.tree.map(
@@ -124,10 +163,12 @@ class Method(abc.ABC):
             for index, name in enumerate(sorted(self.networks))
         }
         opt_state = {
-            group: self.optimizers[group].init(split_networks(whole, names)[0])
+            group: self.optimizers[group].init(split_networks(complete, names)[0])
             for group, names in self.groups.items()
         }
-        return TrainState(jnp.zeros((), jnp.int32), rng, whole, opt_state, self.create_memory())
+        step, memory = jnp.zeros((), jnp.int32), self.create_memory(dtype_of(complete))
+        ema = jax.tree.map(jnp.copy, self._averaged(complete)) if self.ema_decay else {}
+        return TrainState(step, rng, complete, opt_state, memory, ema)
 
     def check_variables(self, variables: Mapping[str, Variables]) -> None:
         """Raises CheckpointError naming the first arrays that do not fit these networks."""
@@ -142,15 +183,15 @@ class Method(abc.ABC):
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise CheckpointError(
                 f"the variables are of another architecture: {'; '.join(wrong[:3])}{more}: "
-                "set config.method as it was when they were made"
+                "set config.method as it was when they were saved"
             )
 
     def check_data(self, sizes: Mapping[str, int]) -> None:
-        """Raises ConfigError when the method cannot take so many training pictures a domain."""
+        """Raises ConfigError when the method cannot take so many training examples a domain."""
         return
 
-    def create_memory(self) -> Tree:
-        """What the method remembers between steps, empty at the start."""
+    def create_memory(self, dtype: Any) -> Tree:
+        """What the method remembers between steps, empty at the start, in the given precision."""
         return {}
 
     def initialize(self, name: str, rng: Array) -> Variables:
@@ -158,15 +199,187 @@ class Method(abc.ABC):
         spec = self.network_input(name)
         return self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype))
 
+    def train_step(
+        self,
+        state: TrainState,
+        batch: Mapping[str, Array],
+        draws: Mapping[str, Array] | None = None,
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """One update of every group, a pure function.
+
+        batch: arrays as `batch_spec` names them, this device's share. draws: random numbers of the
+        step by name, (n, ...) each, used instead of drawn ones. Metrics are scalars named
+        "group/term", unweighted but for each group's "total".
+        """
+        data = {"batch": dict(batch), "draws": dict(draws or {})}
+
+        def step(examples: Examples, data: Mapping[str, Any]) -> tuple[TrainState, dict]:
+            method = dataclasses.replace(self, examples=examples)
+            new, metrics = method.step(state, data["batch"], data["draws"])
+            return new, examples.mean(metrics)
+
+        new, metrics = accumulate(step, self.accumulate_steps, self.examples, data)
+        return self._with_average(new.replace(step=state.step + 1)), metrics
+
+    def step(
+        self, state: TrainState, batch: Mapping[str, Array], draws: Mapping[str, Array]
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """The body of `train_step`: the updates, with metrics of this device's examples."""
+        raise NotImplementedError
+
     def update(self, state: TrainState, group: str, gradients: Tree, carried: Tree) -> TrainState:
-        """Averages over devices, applies one optimiser group, stores the carried collections."""
+        """Applies one optimizer group and stores carried collections, both averaged.
+
+        gradients: {network: trained collections} of the group. carried: {network: collections} of
+        any networks.
+        """
         trained, _ = split_networks(state.variables, self.groups[group])
-        gradients, carried = mean_over((gradients, carried), self.axis_name)
+        gradients, carried = self.examples.mean((gradients, carried))
         updates, opt_state = self.optimizers[group].update(
             gradients, state.opt_state[group], trained
         )
-        new = merge_networks(optax.apply_updates(trained, updates), carried)
-        return state.replace(
-            variables={**state.variables, **new},
-            opt_state={**state.opt_state, group: opt_state},
+        variables = dict(state.variables)
+        for new in (optax.apply_updates(trained, updates), carried):
+            for name, collections in new.items():
+                variables[name] = {**variables[name], **collections}
+        return state.replace(variables=variables, opt_state={**state.opt_state, group: opt_state})
+
+    def direction(self, name: str | None) -> Direction:
+        """The direction of that name, the first one for None; ConfigError for an unknown one."""
+        for direction in self.directions:
+            if name is None or direction == name:
+                return direction
+        raise ConfigError(f"direction is {name!r}: use one of {', '.join(self.directions)}")
+
+    def _averaged(self, variables: Mapping[str, Variables]) -> Tree:
+        """The collections of which moving averages are kept."""
+        return {
+            name: {kind: tree for kind, tree in variables[name].items() if kind in TRAINED}
+            for name in self.groups["generator"]
+        }
+
+    def _with_average(self, state: TrainState) -> TrainState:
+        if not self.ema_decay:
+            return state
+        decay = jnp.where(state.step <= self.ema_start_step, 0.0, self.ema_decay)
+
+        def move(average, value):
+            share = decay.astype(value.dtype)
+            return share * average + (1 - share) * value
+
+        return state.replace(ema=jax.tree.map(move, state.ema, self._averaged(state.variables)))
+
+    # The rest is implemented by every method. Until all are, what follows serves as a bridge from
+    # the earlier interface.
+
+    takes: ClassVar[Literal["pictures", "labels", "latents"]] = "pictures"
+    translates_with: ClassVar[tuple[str, ...]] = ("generator",)
+
+    def source(self, batch: Mapping[str, Array], direction: str) -> Any:
+        """What the earlier `translate` takes, out of a batch."""
+        return batch[direction.split("2")[0]]
+
+    def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """The arrays of a batch of `count` examples that `train_step` reads."""
+        raise NotImplementedError
+
+    def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
+        """The inputs that `generate` takes, by name."""
+        method: Any = self
+        if self.takes == "pictures":
+            side = method.image_size
+            return {"image": Input("image", (side, side, 3), multiple=4)}
+        if self.takes == "latents":
+            return {"latent": Input("vector", (method.latent_size,))}
+        shape = (method.height, method.width)
+        multiple = method.multiple
+        kind: Any = "ids" if method.one_hot else "image"
+        depth = 1 if method.one_hot else method.classes
+        found = {"label": Input(kind, (*shape, depth), False, multiple, method.classes)}
+        if method.instances:
+            found["instance"] = Input("ids", (*shape, 1), False, multiple)
+        if method.latent_size:
+            found["style"] = Input("image", (*shape, 3), True, multiple)
+        return found
+
+    def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
+        """Names of the networks that `generate` uses; inference loads those that it has."""
+        return tuple(n for n in self.networks if n.startswith(self.translates_with))
+
+    def generate(
+        self,
+        variables: Mapping[str, Variables],
+        inputs: Mapping[str, Array],
+        direction: str | None = None,
+        rng: Array | None = None,
+    ) -> Output:
+        """Images for `inputs`, as `inputs(direction)` describes them; changes no state.
+
+        rng: for what is drawn, such as styles. Raises ConfigError for an unknown direction.
+        """
+        method: Any = self
+        direction = self.direction(direction)
+        if self.takes == "pictures":
+            old = method.translate(variables, inputs["image"], direction)
+        elif self.takes == "latents":
+            old = method.translate(variables, inputs["latent"], direction)
+        else:
+            given = {n: inputs[n] for n in ("label", "instance") if n in inputs}
+            if "style" in inputs:
+                given["image"] = inputs["style"]
+            latent = None
+            if rng is not None and method.latent_size and "style" not in inputs:
+                latent = jax.random.normal(rng, (len(given["label"]), method.latent_size))
+            old = method.translate(variables, given, direction, latent=latent)
+        maps = old.attentions or ({} if old.attention is None else {"attention": old.attention})
+        return Output(old.images, OrderedDict(maps))
+
+    def panels(
+        self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
+    ) -> Panels:
+        """What the loop draws of a batch: figure name -> column name -> (n, h, w, c), in order."""
+        method: Any = self
+        grids = method.pictures(variables, batch)
+        return OrderedDict((name, OrderedDict(grid)) for name, grid in grids.items())
+
+
+def dtype_of(variables: Mapping[str, Variables]) -> Any:
+    """The precision of the parameters."""
+    return jax.tree.leaves(next(iter(variables.values()))["params"])[0].dtype
+
+
+def as_metrics(group: str, terms: Mapping[str, Array], total: Array) -> dict[str, Array]:
+    """Scalars under "group/term"."""
+    scalars = {**terms, "total": total}
+    return {f"{group}/{term}": jnp.asarray(value, total.dtype) for term, value in scalars.items()}
+
+
+def apply_passes(
+    network: nn.Module,
+    trained: Variables,
+    statistics: Variables,
+    passes: Sequence[tuple[Any, ...]],
+    joint: bool,
+) -> tuple[list[Any], Variables]:
+    """Training-mode outputs for several argument tuples in turn, and the new statistics.
+
+    joint: the passes have one length and no layer mixes examples, so they go as one batch.
+    """
+    count = len(passes)
+    if joint:
+        passes = [jax.tree.map(lambda *parts: jnp.concatenate(parts), *passes)]
+    outputs = []
+    for arguments in passes:
+        made, statistics = network.apply(
+            {**trained, **statistics}, *arguments, statistics="batch", mutable=["batch_stats"]
         )
+        outputs.append(made)
+    if joint:
+        split = jax.tree.map(lambda x: jnp.split(x, count), outputs[0])
+        outputs = jax.tree.transpose(jax.tree.structure(outputs[0]), None, split)
+    return outputs, statistics
+
+
+def columns(pairs: Iterable[tuple[str, Array | None]]) -> "OrderedDict[str, Array]":
+    """The columns of a figure; those without images are left out."""
+    return OrderedDict((name, images) for name, images in pairs if images is not None)

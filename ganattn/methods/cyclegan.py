@@ -2,38 +2,34 @@
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from ml_collections import ConfigDict
 
 from ganattn import image_pool, losses
 from ganattn.errors import ConfigError
-from ganattn.layers.normalization import NORMS
-from ganattn.layers.pyramid import ASPP, SPAP, AtrousMean
-from ganattn.methods.base import Method, Translation
-from ganattn.networks.patchgan import Judged, PatchDiscriminator, PixelDiscriminator
+from ganattn.layers.pyramid import PYRAMIDS, AtrousMean
+from ganattn.methods.base import DTYPES, Method, Translation, apply_passes, as_metrics, dtype_of
+from ganattn.methods.families.image_translation import (
+    check,
+    create_discriminator,
+    create_optimizer,
+    real_and_fake,
+    translate,
+)
 from ganattn.networks.resnet import ResNetGenerator
-from ganattn.optimizers import Delay, adam, delayed, epoch_decay
+from ganattn.optimizers import Delay, delayed
 from ganattn.parallel import AXIS, example_keys, mean_over, vary
 from ganattn.state import TrainState, Variables, split_networks
 
 GENERATORS = ("generator_a2b", "generator_b2a")
 DISCRIMINATORS = ("discriminator_a", "discriminator_b")
 DIRECTIONS = (("a", "b"), ("b", "a"))
-DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
-PYRAMIDS = {
-    "none": None,
-    "aspp": ASPP,
-    "spap_c2f": partial(SPAP, order="coarse_to_fine"),
-    "spap_f2c": partial(SPAP, order="fine_to_coarse"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -234,119 +230,6 @@ class CycleGAN(Method):
         if not self.dropout:
             return None
         return example_keys(jax.random.fold_in(rng, 2 + number), count, self.axis_name)
-
-
-def apply_passes(
-    network: nn.Module,
-    trained: Variables,
-    statistics: Variables,
-    passes: Sequence[tuple[Any, ...]],
-    joint: bool,
-) -> tuple[list[Any], Variables]:
-    """Training-mode outputs for several argument tuples in turn, and the moved statistics.
-
-    joint: the passes have one length and no layer mixes examples, so they go as one batch.
-    """
-    count = len(passes)
-    if joint:
-        passes = [jax.tree.map(lambda *parts: jnp.concatenate(parts), *passes)]
-    outputs = []
-    for arguments in passes:
-        made, statistics = network.apply(
-            {**trained, **statistics}, *arguments, statistics="batch", mutable=["batch_stats"]
-        )
-        outputs.append(made)
-    if joint:
-        split = jax.tree.map(lambda x: jnp.split(x, count), outputs[0])
-        outputs = jax.tree.transpose(jax.tree.structure(outputs[0]), None, split)
-    return outputs, statistics
-
-
-def real_and_fake(adversarial: str, real: Judged, fake: Judged) -> Array:
-    """A discriminator's loss on both; see `losses.ADVERSARIAL`."""
-    loss = losses.ADVERSARIAL[adversarial]
-    return loss(real.logits, True) + loss(fake.logits, False)
-
-
-def translate(
-    method: Method,
-    test_statistics: str,
-    variables: Mapping[str, Variables],
-    images: Array,
-    direction: str,
-) -> Translation:
-    """One direction's translation, without dropout. Raises ConfigError for an unknown one."""
-    if direction not in method.directions:
-        raise ConfigError(f"direction is {direction!r}: use one of {', '.join(method.directions)}")
-    name = f"generator_{direction}"
-    images = images.astype(dtype_of({name: variables[name]}))
-    statistics = {"batch": "picture", "running": "running"}[test_statistics]
-    made, sown = method.networks[name].apply(
-        variables[name], images, statistics=statistics, mutable=["intermediates"]
-    )
-    (attentions,) = sown.get("intermediates", {}).get("attentions", ({},))
-    if not attentions:
-        return Translation(made)
-    return Translation(made, list(attentions.values())[-1], attentions=attentions)
-
-
-def dtype_of(variables: Mapping[str, Variables]) -> Any:
-    """The precision of the parameters."""
-    return jax.tree.leaves(next(iter(variables.values()))["params"])[0].dtype
-
-
-def as_metrics(group: str, terms: Mapping[str, Array], total: Array) -> dict[str, Array]:
-    """Scalars under "group/term"."""
-    scalars = {**terms, "total": total}
-    return {f"{group}/{term}": jnp.asarray(value, total.dtype) for term, value in scalars.items()}
-
-
-def create_discriminator(method: ConfigDict) -> nn.Module:
-    """The discriminator that config.method describes."""
-    width, norm, dtype = method.discriminator_width, method.norm, DTYPES[method.dtype]
-    if method.discriminator == "pixel":
-        return PixelDiscriminator(width, norm, dtype=dtype)
-    return PatchDiscriminator(width, method.discriminator_layers, norm, dtype=dtype)
-
-
-def create_optimizer(
-    optimizer: ConfigDict, delay: Delay | None = None
-) -> optax.GradientTransformation:
-    """The Adam chain that config.optimizer describes; delay: see `optimizers.adam`."""
-    schedule = epoch_decay(
-        optimizer.learning_rate,
-        optimizer.decay_start_step,
-        optimizer.total_steps,
-        optimizer.epoch_steps,
-        optimizer.scheduler_step,
-    )
-    return adam(schedule, optimizer.beta1, optimizer.beta2, weight_decay=0.0, delay=delay)
-
-
-def check(method: ConfigDict, multiple: int) -> None:
-    """Raises ConfigError for values outside their range; sides are multiples of `multiple`."""
-    allowed = {
-        "norm": NORMS,
-        "discriminator": ("patch", "pixel"),
-        "adversarial": tuple(losses.ADVERSARIAL),
-        "test_statistics": ("batch", "running"),
-        "dtype": tuple(DTYPES),
-    }
-    for field, values in allowed.items():
-        if method[field] not in values:
-            raise ConfigError(
-                f"config.method.{field} is {method[field]!r}: use one of {', '.join(values)}"
-            )
-    for field, least in {"discriminator_layers": 1, "pool_size": 0}.items():
-        if method.get(field, least) < least:
-            raise ConfigError(f"config.method.{field} is {method[field]}: give at least {least}")
-    strided = 0 if method.discriminator == "pixel" else method.discriminator_layers
-    smallest = max(8, 3 << strided)
-    if method.image_size % multiple or method.image_size < smallest:
-        raise ConfigError(
-            f"config.method.image_size is {method.image_size}: give a multiple of {multiple}, "
-            f"at least {smallest}"
-        )
 
 
 def _delay(method: ConfigDict) -> Delay | None:

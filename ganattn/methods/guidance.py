@@ -15,18 +15,9 @@ from ml_collections import ConfigDict
 from ganattn import attention_bank, image_pool, losses
 from ganattn.errors import ConfigError
 from ganattn.layers.attention_maps import BLENDS, blend, enlarge, neutral_value, to_unit_range
-from ganattn.methods.base import Method, Translation
-from ganattn.methods.cyclegan import (
-    DIRECTIONS,
-    DISCRIMINATORS,
-    DTYPES,
-    GENERATORS,
-    Weights,
-    apply_passes,
-    as_metrics,
-    create_optimizer,
-    dtype_of,
-)
+from ganattn.methods.base import DTYPES, Method, Translation, apply_passes, as_metrics, dtype_of
+from ganattn.methods.cyclegan import DIRECTIONS, DISCRIMINATORS, GENERATORS, Weights
+from ganattn.methods.families.image_translation import create_optimizer
 from ganattn.networks.guided_discriminators import PostHocDiscriminator, TrainableDiscriminator
 from ganattn.networks.resnet import ResNetGenerator
 from ganattn.parallel import AXIS, mean_over, vary

@@ -15,8 +15,16 @@ from ml_collections import ConfigDict
 from ganattn import attention_bank, losses
 from ganattn.errors import ConfigError
 from ganattn.layers.attention_maps import blend
-from ganattn.methods.base import Method, Translation
-from ganattn.methods.cyclegan import DTYPES, apply_passes, as_metrics, create_optimizer, dtype_of
+from ganattn.methods.base import (
+    DTYPES,
+    Direction,
+    Method,
+    Translation,
+    apply_passes,
+    as_metrics,
+    dtype_of,
+)
+from ganattn.methods.families.image_translation import create_optimizer
 from ganattn.methods.guidance import CRITICS
 from ganattn.networks.map_upsampler import MapUpsampler
 from ganattn.networks.unet import UNetGenerator
@@ -41,7 +49,7 @@ class SupervisedGuidance(Method):
     buffer_size: int = 0
     image_size: int = 128
 
-    directions: ClassVar[tuple[str, ...]] = ("a2b",)
+    directions: ClassVar[tuple[Direction, ...]] = (Direction("a", "b"),)
     translates_with: ClassVar[tuple[str, ...]] = ("generator", "upsampler", "discriminator")
 
     @classmethod

@@ -11,15 +11,19 @@ from ml_collections import ConfigDict
 
 from ganattn import losses
 from ganattn.errors import ConfigError
-from ganattn.methods.base import Method, Translation
-from ganattn.methods.cyclegan import (
+from ganattn.methods.base import (
     DTYPES,
+    Direction,
+    Method,
+    Translation,
     apply_passes,
     as_metrics,
+    dtype_of,
+)
+from ganattn.methods.families.image_translation import (
     check,
     create_discriminator,
     create_optimizer,
-    dtype_of,
     translate,
 )
 from ganattn.networks.unet import UNetGenerator
@@ -47,7 +51,7 @@ class Pix2Pix(Method):
     test_statistics: str = "batch"
     image_size: int = 256
 
-    directions: ClassVar[tuple[str, ...]] = ("a2b",)
+    directions: ClassVar[tuple[Direction, ...]] = (Direction("a", "b"),)
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:

@@ -13,9 +13,8 @@ from ml_collections import ConfigDict
 
 from ganattn import latents, losses
 from ganattn.errors import ConfigError
-from ganattn.layers.pyramid import AtrousMean
-from ganattn.methods.base import Method, Translation
-from ganattn.methods.cyclegan import DTYPES, PYRAMIDS, as_metrics, dtype_of
+from ganattn.layers.pyramid import PYRAMIDS, AtrousMean
+from ganattn.methods.base import DTYPES, Direction, Method, Translation, as_metrics, dtype_of
 from ganattn.networks.sndcgan import DOUBLINGS, SNDCGANDiscriminator, SNDCGANGenerator
 from ganattn.optimizers import adam, delayed
 from ganattn.parallel import AXIS, example_keys, mean_over, vary
@@ -49,7 +48,7 @@ class SNDCGAN(Method):
     image_size: int = 128
 
     takes: ClassVar = "latents"
-    directions: ClassVar[tuple[str, ...]] = ("latent2image",)
+    directions: ClassVar[tuple[Direction, ...]] = (Direction("latent", "image"),)
     translates_with: ClassVar[tuple[str, ...]] = (GENERATOR,)
 
     @classmethod

@@ -15,8 +15,7 @@ from ganattn.errors import ConfigError
 from ganattn.interop.vgg import read_vgg19
 from ganattn.layers.label_maps import semantics
 from ganattn.layers.normalization import NORMS
-from ganattn.methods.base import Method, Translation
-from ganattn.methods.cyclegan import DTYPES, as_metrics, dtype_of
+from ganattn.methods.base import DTYPES, Direction, Method, Translation, as_metrics, dtype_of
 from ganattn.networks.multiscale import MultiscaleDiscriminator
 from ganattn.networks.spade import DOUBLINGS, SPADEGenerator, StyleEncoder
 from ganattn.networks.vgg import VGG19Features, perceptual_distance
@@ -62,7 +61,7 @@ class SPADE(Method):
     perceptual_weights: str = ""
 
     takes: ClassVar = "labels"
-    directions: ClassVar[tuple[str, ...]] = ("label2image",)
+    directions: ClassVar[tuple[Direction, ...]] = (Direction("label", "image"),)
     translates_with: ClassVar[tuple[str, ...]] = (GENERATOR, ENCODER)
 
     @classmethod

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from ganattn import losses
 from ganattn.errors import ConfigError
-from ganattn.methods.base import Method, Translation
+from ganattn.methods.base import DTYPES, Method, Translation
 from ganattn.networks.ugatit import DECODER_NORMS, PROFILES, Discriminator, Generator
 from ganattn.optimizers import adam, linear_decay
 from ganattn.parallel import mean_over, vary
@@ -22,7 +22,6 @@ DISCRIMINATORS = {
     "a": ("discriminator_global_a", "discriminator_local_a"),
     "b": ("discriminator_global_b", "discriminator_local_b"),
 }
-DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 
 
 @dataclasses.dataclass(frozen=True)
