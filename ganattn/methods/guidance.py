@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ganattn import attention_bank, image_pool, losses
 from ganattn.errors import ConfigError
-from ganattn.layers.attention_maps import BLENDS, blend, enlarge, neutral_value, to_unit_range
+from ganattn.layers.attention import BLENDS, blend, enlarge, neutral_value, to_unit_range
 from ganattn.methods.base import DTYPES, Method, Translation, apply_passes, as_metrics, dtype_of
 from ganattn.methods.cyclegan import DIRECTIONS, DISCRIMINATORS, GENERATORS, Weights
 from ganattn.methods.families.image_translation import create_optimizer

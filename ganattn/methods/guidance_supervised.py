@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from ganattn import attention_bank, losses
 from ganattn.errors import ConfigError
-from ganattn.layers.attention_maps import blend
+from ganattn.layers.attention import blend
 from ganattn.methods.base import (
     DTYPES,
     Direction,

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from ganattn.layers.attention_maps import blend
+from ganattn.layers.attention import blend
 from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
 from ganattn.layers.dropout import dropout
 from ganattn.layers.normalization import Normalization

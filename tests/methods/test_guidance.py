@@ -12,7 +12,7 @@ from reference import arrays_under, assert_equal, close, networks_of, nhwc, quic
 from ganattn import attention_bank, interop, methods, parallel
 from ganattn.config import find, load
 from ganattn.errors import ConfigError
-from ganattn.layers.attention_maps import enlarge, to_unit_range
+from ganattn.layers.attention import enlarge, to_unit_range
 from ganattn.networks.guided_discriminators import PostHocDiscriminator, TrainableDiscriminator
 from ganattn.networks.map_upsampler import MapUpsampler
 from ganattn.runs.checkpoints import Checkpoints
