@@ -14,7 +14,7 @@ SMALL_BATCH = 8
 class Dense(nn.Module):
     """x @ kernel + bias for x (n, features_in), in the kernel's precision.
 
-    Initialised as PyTorch does by default.
+    Initial values are PyTorch's defaults.
     """
 
     features: int
@@ -39,8 +39,8 @@ class Dense(nn.Module):
 def _matmul_rank_n(x: Array, kernel: Array) -> Array:
     """x @ kernel, whose weight gradient is a sum of outer products.
 
-    Written so, XLA fuses the gradient of U-GAT-IT's 268 M weights into the optimiser's update
-    instead of storing it; a matrix product would stand alone.
+    XLA fuses this form of the gradient of U-GAT-IT's 268 M weights into the optimizer's update
+    instead of storing it, which it does not do with a matrix product.
     """
     return x @ kernel
 

@@ -82,7 +82,6 @@ class Translation(NamedTuple):
 
     images: Array
     attention: Array | None = None
-    cam_logits: Array | None = None
     attentions: Mapping[str, Array] | None = None
 
 
@@ -339,7 +338,9 @@ class Method(abc.ABC):
         latent: Array | None = None,
     ) -> Translation:
         """Deprecated form of `generate`."""
-        inputs = dict(images) if isinstance(images, Mapping) else {next(iter(self.inputs())): images}
+        inputs = (
+            dict(images) if isinstance(images, Mapping) else {next(iter(self.inputs())): images}
+        )
         style = inputs.pop("image", None) if self.takes == "labels" else None
         style = style if latent is None else latent
         if style is not None and "style" in self.inputs():

@@ -1,5 +1,6 @@
 """What networks return: images or logits, with the attention behind them."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -7,18 +8,36 @@ from jax import Array
 
 
 class GeneratorOutput(NamedTuple):
-    """images: (n, h, w, 3) in [-1, 1]. attention: maps by name, in order, unscaled."""
+    """Output of a generator.
+
+    images: (n, h, w, channels) in [-1, 1]. attention: name -> (n, h', w', 1), in order, the most
+    telling one last. extras: other arrays, such as logits of auxiliary classifiers.
+    """
 
     images: Array
-    attention: Mapping[str, Array] = {}
+    attention: Mapping[str, Array] = OrderedDict()
+    extras: Mapping[str, Array] = OrderedDict()
+
+    @property
+    def heatmap(self) -> Array | None:
+        """The last attention map, None where there is none."""
+        return next(reversed([*self.attention.values()]), None)
 
 
 class DiscriminatorOutput(NamedTuple):
-    """logits: unbounded. features: of inner layers. attention: maps by name, in order, unscaled.
+    """Output of a discriminator.
 
-    A discriminator of several scales has a list with an entry for each scale in place of arrays.
+    logits: (n, h', w', 1) or (n, 1), unbounded. features: of the hidden layers, in order. A
+    discriminator of several scales has a list with an entry for each scale in place of both.
+    attention: name -> (n, h'', w'', 1), unscaled. extras: other arrays.
     """
 
     logits: Array | Sequence[Array]
     features: Sequence[Array] | Sequence[Sequence[Array]] = ()
-    attention: Mapping[str, Array] = {}
+    attention: Mapping[str, Array] = OrderedDict()
+    extras: Mapping[str, Array] = OrderedDict()
+
+    @property
+    def heatmap(self) -> Array | None:
+        """The last attention map, None where there is none."""
+        return next(reversed([*self.attention.values()]), None)

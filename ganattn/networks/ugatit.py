@@ -1,8 +1,9 @@
 """U-GAT-IT's generator and discriminator (Kim et al. 2020, tables 4 to 6)."""
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,15 +21,17 @@ from ganattn.layers.normalization import (
     LayerNorm,
 )
 from ganattn.layers.spectral import SpectralConv
+from ganattn.networks.outputs import DiscriminatorOutput, GeneratorOutput
 
 DECODER_NORMS = ("adalin", "adain", "in", "ln", "gn")
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """Where the authors' two code bases differ in the networks.
+    """The differences between the networks of the authors' two code bases.
 
-    conv_bias: biases in every convolution and dense layer, else only where PyTorch's code has them.
+    conv_bias: biases in every convolution and dense layer; otherwise only where the PyTorch code
+    has them.
     affine_instance_norm: scale and shift in the encoder. unbiased_variance: in the decoder.
     rho_init, rho_offset: of AdaLIN. shared_cam: one classifier with bias for both poolings.
     stride2_padding: of the generator's 3x3 convolutions. stride1_padding: of the discriminator's
@@ -74,26 +77,11 @@ TENSORFLOW = Profile(
 PROFILES = {"pytorch": PYTORCH, "tf": TENSORFLOW}
 
 
-class Generated(NamedTuple):
-    """images (n, h, w, c) in [-1, 1]; cam_logits (n, 2) and heatmap (n, h/4, w/4, 1) with CAM."""
-
-    images: Array
-    cam_logits: Array | None
-    heatmap: Array | None
-
-
-class Judged(NamedTuple):
-    """logits (n, h', w', 1), unbounded; cam_logits (n, 2) and heatmap (n, h'', w'', 1) with CAM."""
-
-    logits: Array
-    cam_logits: Array | None
-    heatmap: Array | None
-
-
 class ResidualBlock(nn.Module):
-    """Two padded 3x3 convolutions, each with a norm, ReLU between them, plus the input.
+    """Two padded 3x3 convolutions with norms, a ReLU between them, and a skip.
 
-    `norms` makes both normalisations; the same `style` (gamma and beta, or nothing) goes to each.
+    norms: creates a normalization by name; both receive the same `style` (gamma and beta, or
+    nothing). Source: U-GAT-IT table 4, ResBlock and AdaResBlock.
     """
 
     features: int
@@ -109,8 +97,8 @@ class ResidualBlock(nn.Module):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Parts:
-    """Makes the generator's layers, each with the profile's biases, initialisers and statistics."""
+class _LayerFactory:
+    """Creates the generator's layers, with the profile's biases, initializers and statistics."""
 
     profile: Profile
     decoder_norm: str
@@ -159,13 +147,13 @@ class _Parts:
 
 
 class Generator(nn.Module):
-    """Encoder, class-activation attention, and a decoder normalised by AdaLIN and LIN.
+    """Encoder, class activation attention, and a decoder with AdaLIN and LIN (table 4).
 
-    width: channels of the first layer. light: gamma and beta come from the average-pooled map
-    instead of the whole one, so that pictures of any size (multiples of 4) can be translated.
-    decoder_norm: "adalin", or one of the paper's ablations: "adain" keeps the adaptive scale and
-    shift without the layer part, "in", "ln" and "gn" learn one scale and shift a channel.
-    remat: recompute residual blocks in the backward pass instead of storing them.
+    width: channels of the first layer. light: gamma and beta are computed from the average-pooled
+    map instead of the complete one, so images of any size (multiples of 4) can be translated.
+    decoder_norm: "adalin", or one of the paper's ablations (figure 3, table 1): "adain" keeps the
+    adaptive scale and shift without the layer part, "in", "ln" and "gn" learn one scale and shift
+    for each channel. remat: recompute residual blocks in the backward pass instead of storing them.
     """
 
     width: int = 64
@@ -178,48 +166,63 @@ class Generator(nn.Module):
     remat: bool = False
     dtype: Any = None
 
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether gamma and beta of the decoder depend on the image."""
+        return self.decoder_norm in ("adalin", "adain")
+
+    @property
+    def has_fixed_size(self) -> bool:
+        """Whether parameters depend on the size of images: a dense layer takes all pixels."""
+        return self.is_adaptive and not self.light
+
     @nn.compact
-    def __call__(self, images: Array) -> Generated:
-        """images (n, h, w, channels) in [-1, 1], h and w multiples of 4."""
-        make = _Parts(self.profile, self.decoder_norm, self.dtype)
+    def __call__(self, images: Array) -> GeneratorOutput:
+        """images (n, h, w, channels) in [-1, 1], h and w multiples of 4.
+
+        With CAM, attention is "cam" (n, h/4, w/4, 1), at least 0, and extras has "cam_logits"
+        (n, 2).
+        """
+        layers = _LayerFactory(self.profile, self.decoder_norm, self.dtype)
         block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
         deep = 4 * self.width
 
-        x = make.conv(self.width, 7, padding=3, name="stem")(images)
-        x = nn.relu(make.encoder_norm("stem_norm")(x))
+        x = layers.conv(self.width, 7, padding=3, name="stem")(images)
+        x = nn.relu(layers.encoder_norm("stem_norm")(x))
         for i in (1, 2):
             padding = self.profile.stride2_padding
-            x = make.conv(self.width << i, 3, stride=2, padding=padding, name=f"down{i}")(x)
-            x = nn.relu(make.encoder_norm(f"down{i}_norm")(x))
+            x = layers.conv(self.width << i, 3, stride=2, padding=padding, name=f"down{i}")(x)
+            x = nn.relu(layers.encoder_norm(f"down{i}_norm")(x))
         for i in range(self.num_residual_blocks):
-            x = block(deep, make.encoder_norm, make.conv, name=f"encode{i + 1}")(x)
+            x = block(deep, layers.encoder_norm, layers.conv, name=f"encode{i + 1}")(x)
 
-        cam_logits = heatmap = None
+        attention, extras = OrderedDict(), OrderedDict()
         if self.cam:
-            x, cam_logits, heatmap = ClassActivationAttention(
-                shared=self.profile.shared_cam, **make.inits(), dtype=self.dtype, name="attention"
+            x, extras["cam_logits"], attention["cam"] = ClassActivationAttention(
+                shared=self.profile.shared_cam, **layers.inits(), dtype=self.dtype, name="attention"
             )(x)
 
         style: tuple[Array, ...] = ()
-        if self.decoder_norm in ("adalin", "adain"):
+        if self.is_adaptive:
             hidden = x.mean((1, 2)) if self.light else x.reshape(x.shape[0], -1)
-            hidden = nn.relu(make.dense(deep, "mlp1")(hidden))
-            hidden = nn.relu(make.dense(deep, "mlp2")(hidden))
-            style = make.dense(deep, "gamma")(hidden), make.dense(deep, "beta")(hidden)
+            hidden = nn.relu(layers.dense(deep, "mlp1")(hidden))
+            hidden = nn.relu(layers.dense(deep, "mlp2")(hidden))
+            style = layers.dense(deep, "gamma")(hidden), layers.dense(deep, "beta")(hidden)
         for i in range(self.num_residual_blocks):
-            x = block(deep, make.block_norm, make.conv, name=f"decode{i + 1}")(x, *style)
+            x = block(deep, layers.block_norm, layers.conv, name=f"decode{i + 1}")(x, *style)
         for i in (1, 2):
-            x = make.up_conv(deep >> i, f"up{i}")(x)
-            x = nn.relu(make.up_norm(f"up{i}_norm")(x))
-        x = make.conv(self.channels, 7, padding=3, name="output")(x)
-        return Generated(jnp.tanh(x), cam_logits, heatmap)
+            x = layers.up_conv(deep >> i, f"up{i}")(x)
+            x = nn.relu(layers.up_norm(f"up{i}_norm")(x))
+        x = layers.conv(self.channels, 7, padding=3, name="output")(x)
+        return GeneratorOutput(jnp.tanh(x), attention, extras)
 
 
 class Discriminator(nn.Module):
-    """Spectrally normalised PatchGAN with class-activation attention.
+    """Spectrally normalized PatchGAN with class activation attention (tables 5 and 6).
 
     num_layers: as the authors count: `num_layers - 2` strided convolutions, one with stride 1, and
-    the classifier; 7 is the global discriminator (receptive field 286), 5 the local one (70).
+    the classifier; 7 is the global discriminator of table 6 (receptive field 286), 5 the local one
+    of table 5 (70).
     """
 
     width: int = 64
@@ -229,11 +232,16 @@ class Discriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images: Array, passes: int = 1, update_stats: bool = False) -> Judged:
-        """images (passes * n, h, w, c) in [-1, 1]; each pass has a power iteration of its own."""
+    def __call__(
+        self, images: Array, passes: int = 1, update_stats: bool = False
+    ) -> DiscriminatorOutput:
+        """images (passes * n, h, w, c) in [-1, 1]; each pass runs a power iteration of its own.
+
+        With CAM, attention is "cam" (n, h', w', 1) and extras has "cam_logits" (n, 2).
+        """
         profile, strided = self.profile, self.num_layers - 2
         inits = {"kernel_init": profile.kernel_init, "bias_init": profile.bias_init}
-        x = images
+        x, features = images, []
         for i in range(strided + 1):
             last = i == strided
             conv = SpectralConv(
@@ -246,9 +254,10 @@ class Discriminator(nn.Module):
                 name=f"conv{i + 1}",
             )
             x = nn.leaky_relu(conv(x, passes, update_stats), 0.2)
-        cam_logits = heatmap = None
+            features.append(x)
+        attention, extras = OrderedDict(), OrderedDict()
         if self.cam:
-            attention = ClassActivationAttention(
+            attend = ClassActivationAttention(
                 negative_slope=0.2,
                 spectral=True,
                 shared=profile.shared_cam,
@@ -256,7 +265,7 @@ class Discriminator(nn.Module):
                 dtype=self.dtype,
                 name="attention",
             )
-            x, cam_logits, heatmap = attention(x, passes, update_stats)
+            x, extras["cam_logits"], attention["cam"] = attend(x, passes, update_stats)
         classifier = SpectralConv(
             1,
             4,
@@ -266,4 +275,5 @@ class Discriminator(nn.Module):
             dtype=self.dtype,
             name="classifier",
         )
-        return Judged(classifier(x, passes, update_stats), cam_logits, heatmap)
+        logits = classifier(x, passes, update_stats)
+        return DiscriminatorOutput(logits, tuple(features), attention, extras)

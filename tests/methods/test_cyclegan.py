@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from reference import assert_equal, check_steps, networks_of
 
-from ganattn import image_pool, interop, methods, parallel
+from ganattn import interop, methods, parallel
 from ganattn.config import find, load
 from ganattn.errors import ConfigError, ForeignFileError
+from ganattn.memory import ImagePool
 from ganattn.optimizers import epoch_decay
 
 TERMS = {
@@ -104,12 +105,12 @@ def test_pictures_that_are_not_rgb_are_refused(steps):
 
 
 def test_pool_fills_then_gives_earlier_pictures_back():
-    pool = image_pool.empty(3, (1, 1, 1), jnp.float32)
-    exchange = jax.jit(lambda p, x, k: image_pool.exchange(p, x, k, None))
+    pool = ImagePool.create(3, (1, 1, 1), jnp.float32)
+    query = jax.jit(lambda pool, images, key: pool.query(images, key, parallel.Examples()))
     stored, swaps = [], 0
     for step in range(20):
         images = np.arange(4.0, dtype="f").reshape(4, 1, 1, 1) + 4 * step + 1
-        pool, taken = exchange(pool, images, jax.random.key(step))
+        pool, taken = query(pool, images, jax.random.key(step))
         for new, out in zip(images.ravel(), np.ravel(taken), strict=True):
             if len(stored) < 3:
                 stored.append(new)
