@@ -72,7 +72,7 @@ class LatentLoss(NamedTuple):
     generator: Callable[[Array], Array]
 
 
-# For images from latent vectors. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018.
+# Of images from latent vectors. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018
 LATENT = {
     "non_saturating": LatentLoss(binary_cross_entropy, lambda x: binary_cross_entropy(x, True)),
     "hinge": LatentLoss(hinge, lambda x: -jnp.mean(x)),

@@ -84,7 +84,7 @@ def adam(
     epsilon_inside_correction: bool = False,
     delay: Delay | None = None,
 ) -> optax.GradientTransformation:
-    """PyTorch's Adam (Kingma and Ba 2015): weight decay is added to the gradient, before the moments.
+    """PyTorch's Adam: weight decay is added to the gradient, before the moments.
 
     decay_only_kernels: decay convolution and dense kernels only, like the L2 term in the loss of
         the TensorFlow U-GAT-IT; PyTorch decays every parameter, including rho and biases.
@@ -108,7 +108,7 @@ def adam(
 def delayed(
     inner: optax.GradientTransformation, start_step: int, is_late: Callable[[tuple[str, ...]], bool]
 ) -> optax.GradientTransformation:
-    """`inner`, with some leaves, and their optimizer state, frozen for the first `start_step` steps.
+    """`inner` with some leaves, and their optimizer state, frozen until step `start_step`.
 
     is_late: whether a leaf is frozen, by its path, such as ("generator_a2b", "params", "pyramid",
     "gamma"). These leaves have a state of their own in `inner`, which is fresh at `start_step`,

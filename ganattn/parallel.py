@@ -96,8 +96,8 @@ def map_step(
 def map_method(method: Any, mesh: Mesh, backend: str = "auto") -> MappedStep:
     """`map_step` of a method's training step.
 
-    With "auto" on a single device the step is jitted without mapping: a mean over one device changes
-    nothing, but it keeps XLA from fusing gradients into the optimizer, which costs memory and time.
+    With "auto" on a single device the step is jitted without mapping: a mean over one device does
+    nothing but keep XLA from fusing gradients into the optimizer, which costs memory and time.
     """
     if backend == "auto" and mesh.size == 1:
         return MappedStep(jax.jit(method.train_step, donate_argnums=0), dict)

@@ -2,7 +2,8 @@
 
 XLA's CPU convolution is slow where a matrix side is small: deep maps of few pixels, and kernels
 with few input or output channels. Each form below is exact up to rounding; `convolve_on_cpu`
-selects one by shape, from the measurements in launch/BENCHMARKS.md. Shapes: see `layers.convolution.convolve`.
+selects one by shape, from the measurements in launch/BENCHMARKS.md. For shapes, see
+`layers.convolution.convolve`.
 """
 
 import functools
@@ -29,9 +30,7 @@ def convolve_on_cpu(images: Array, kernel: Array, stride: int) -> Array:
     if size * size * channels >= DEEP_TAPS and pixels <= SMALL_MAP:
         return _by_patches(images, kernel, stride)
     many = min(channels, features) >= MANY_CHANNELS
-    if (
-        stride == 1 and size == 3 and many and pixels <= SMALL_MAP
-    ):  # large maps take too much memory
+    if stride == 1 and size == 3 and many and pixels <= SMALL_MAP:  # else much memory
         return winograd(images, kernel)
     if stride == 1 and size >= 5 and channels <= FEW_CHANNELS:
         return _by_columns(images, kernel)
