@@ -60,7 +60,7 @@ class ClassActivationAttention(nn.Module):
         maximum = average if self.shared else self._classifier("maximum")
         average_logit, average_row = average(features.mean((1, 2)), passes, update_stats)
         maximum_logit, maximum_row = maximum(features.max((1, 2)), passes, update_stats)
-        kernel_init = self.kernel_init or torch_uniform((0,))
+        kernel_init = self.kernel_init or torch_uniform
         bias_init = self.bias_init or bounded_uniform(2 * channels)
         kernel = self.param("kernel", kernel_init, (2 * channels, channels), jnp.float32)
         bias = self.param("bias", bias_init, (channels,), jnp.float32)
@@ -85,7 +85,7 @@ class _Classifier(nn.Module):
     @nn.compact
     def __call__(self, pooled: Array, passes: int, update_stats: bool) -> tuple[Array, Array]:
         channels = pooled.shape[-1]
-        kernel_init = self.kernel_init or torch_uniform((0,))
+        kernel_init = self.kernel_init or torch_uniform
         kernel = self.param("kernel", kernel_init, (channels, 1), jnp.float32)
         row = kernel[:, 0]
         logit = pooled.astype(kernel.dtype) @ kernel

@@ -1,5 +1,6 @@
 """Padded and transposed convolutions, and nearest up-sampling fused with a convolution."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,19 +21,9 @@ Initializer = Callable[..., Array]
 DCGAN_INITS = {"kernel_init": nn.initializers.normal(0.02), "bias_init": nn.initializers.zeros}
 
 
-def torch_uniform(fan_in_axes: tuple[int, ...] = (0, 1, 2)) -> Initializer:
-    """PyTorch's default for kernels: U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
-
-    fan_in_axes: the axes of the kernel whose sizes are multiplied to give fan_in.
-    """
-
-    def initialize(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-        fan_in = 1
-        for axis in fan_in_axes:
-            fan_in *= shape[axis]
-        return bounded_uniform(fan_in)(key, shape, dtype)
-
-    return initialize
+def torch_uniform(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """PyTorch's default for kernels (..., out): U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    return bounded_uniform(math.prod(shape[:-1]))(key, shape, dtype)
 
 
 def bounded_uniform(fan_in: int) -> Initializer:
@@ -92,7 +83,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel, bias = conv_parameters(self, shape)
+        kernel, bias = parameters(self, shape)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         images = pad(images, self.padding, self.pad_mode)
         output = convolve(images, kernel, self.stride, self.dilation)
@@ -115,7 +106,7 @@ class UpConv(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        kernel, bias = conv_parameters(self, (3, 3, images.shape[-1], self.features))
+        kernel, bias = parameters(self, (3, 3, images.shape[-1], self.features))
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         output = up_convolve(images, kernel)
         return output if bias is None else output + bias[None, None, None]
@@ -152,7 +143,7 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel, bias = conv_parameters(self, shape)
+        kernel, bias = parameters(self, shape)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         output = convolve_transposed(images, kernel)
         return output if bias is None else output + bias[None, None, None]
@@ -228,13 +219,13 @@ def _merge_taps(kernel: Array, axis: int) -> tuple[Array, Array]:
     return even, odd
 
 
-def conv_parameters(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, Array | None]:
+def parameters(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, Array | None]:
     """Declares "kernel" and, if the module uses it, "bias", with PyTorch's defaults.
 
-    shape: of the kernel (kh, kw, c, features). Returns None for a bias that is not used.
+    shape: of the kernel, (kh, kw, c, features) or (c, features). Returns None for an unused bias.
     """
-    kernel = module.param("kernel", module.kernel_init or torch_uniform(), shape, jnp.float32)
+    kernel = module.param("kernel", module.kernel_init or torch_uniform, shape, jnp.float32)
     if not module.use_bias:
         return kernel, None
-    bias_init = module.bias_init or bounded_uniform(shape[0] * shape[1] * shape[2])
+    bias_init = module.bias_init or bounded_uniform(math.prod(shape[:-1]))
     return kernel, module.param("bias", bias_init, shape[-1:], jnp.float32)

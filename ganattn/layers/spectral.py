@@ -15,15 +15,14 @@ from flax.linen.dtypes import promote_dtype
 from jax import Array
 
 from ganattn.layers.convolution import (
-    Initializer,
-    Padding,
-    bounded_uniform,
-    conv_parameters,
+    Conv,
+    ConvTranspose,
     convolve,
     convolve_transposed,
     pad,
-    torch_uniform,
+    parameters,
 )
+from ganattn.layers.dense import Dense
 
 EPSILON = 1e-12
 
@@ -59,29 +58,20 @@ def divide_passes(outputs: Array, norms: Array) -> Array:
     return grouped.reshape(outputs.shape).astype(outputs.dtype)
 
 
-class SpectralConv(nn.Module):
-    """Padding, spectrally normalized convolution and bias.
+class SpectralConv(Conv):
+    """`Conv` with a spectrally normalized kernel.
 
     The input may contain several passes one after the other, such as a batch of real and a batch
     of fake images: each has a power iteration of its own, as if they were applied in turn.
     """
 
-    features: int
-    kernel_size: int
-    stride: int = 1
-    padding: Padding = 0
-    pad_mode: str = "reflect"
     use_bias: bool = True
-    kernel_init: Initializer | None = None
-    bias_init: Initializer | None = None
-    dtype: Any = None
-    dilation: int = 1
 
     @nn.compact
     def __call__(self, images: Array, passes: int = 1, update_stats: bool = False) -> Array:
         """images (passes * n, h, w, c)."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel, bias = conv_parameters(self, shape)
+        kernel, bias = parameters(self, shape)
         norms = spectral_norms(self, kernel, passes, update_stats)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         images = pad(images, self.padding, self.pad_mode)
@@ -90,27 +80,22 @@ class SpectralConv(nn.Module):
         return output if bias is None else output + bias[None, None, None]
 
 
-class SpectralConvTranspose(nn.Module):
-    """Transposed convolution, stride 2 or 1, whose kernel is normalized; see `ConvTranspose`.
+class SpectralConvTranspose(ConvTranspose):
+    """`ConvTranspose`, with stride 2 or 1, with a spectrally normalized kernel.
 
     The kernel is reshaped to a matrix (k * k * out, in), so u has an entry for each input channel,
     as in PyTorch's layout of 2018, where a transposed convolution's weight is (in, out, k, k).
     stride: 2 doubles height and width (kernel_size 3 or 4), 1 keeps them (odd kernel_size).
     """
 
-    features: int
-    kernel_size: int
-    stride: int = 2
     use_bias: bool = True
-    kernel_init: Initializer | None = None
-    bias_init: Initializer | None = None
-    dtype: Any = None
+    stride: int = 2
 
     @nn.compact
     def __call__(self, images: Array, update_stats: bool = False) -> Array:
         """images (n, h, w, c)."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel, bias = conv_parameters(self, shape)
+        kernel, bias = parameters(self, shape)
         norms = spectral_norms(self, kernel.transpose(0, 1, 3, 2), 1, update_stats)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         if self.stride == 2:
@@ -121,23 +106,15 @@ class SpectralConvTranspose(nn.Module):
         return output if bias is None else output + bias[None, None, None]
 
 
-class SpectralDense(nn.Module):
-    """x @ kernel / norm + bias for x (n, features_in), spectrally normalized."""
+class SpectralDense(Dense):
+    """`Dense` with a spectrally normalized kernel. dtype: see `Conv`."""
 
-    features: int
     use_bias: bool = True
-    kernel_init: Initializer | None = None
-    bias_init: Initializer | None = None
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, update_stats: bool = False) -> Array:
-        kernel_init = self.kernel_init or torch_uniform((0,))
-        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
-        bias = None
-        if self.use_bias:
-            bias_init = self.bias_init or bounded_uniform(x.shape[-1])
-            bias = self.param("bias", bias_init, (self.features,), jnp.float32)
+        kernel, bias = parameters(self, (x.shape[-1], self.features))
         norms = spectral_norms(self, kernel, 1, update_stats)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         output = divide_passes(x @ kernel, norms)

@@ -82,12 +82,7 @@ class CycleGAN(TwoDomains):
             GROUPS,
             dict.fromkeys(GROUPS, create_optimizer(config.optimizer, _delay(method))),
             weights=CycleWeights(method.lambda_a, method.lambda_b, method.lambda_identity),
-            adversarial=method.adversarial,
-            norm=method.norm,
-            dropout=method.dropout,
-            test_statistics=method.test_statistics,
-            pool_size=method.pool_size,
-            image_size=method.image_size,
+            **cls.values_of(method),
         )
 
     def create_memory(self, dtype: Any) -> Tree:

@@ -48,7 +48,7 @@ class Guidance(TwoDomains):
     """Two generators, and for each domain a discriminator whose attention maps guide them.
 
     A step updates the generators, then the discriminators on the same fakes, which go through a
-    pool. Maps are constants to the generators. The scheme says where they come from:
+    pool. Maps are constants to the generators. `guidance` says where they come from:
 
     in_iteration: every image that a generator takes, real, fake or for the identity, comes with the
         map that the discriminator of the image's own domain gives in the same step.
@@ -57,16 +57,17 @@ class Guidance(TwoDomains):
         `memory` has the maps before they are enlarged, (images, h/8, w/8, 1) for each domain, and a
         batch has the indices of its images, "index_a" and "index_b" (n,) int32.
 
-    blend, stage: how and where a map enters the generator; F0 is its input, F1 before and F2 after
-    down-sampling, F3 after the fourth and F4 after the last residual block (supplement, table 1).
+    blend, fusion_stage: how and where a map enters the generator; F0 is its input, F1 before and F2
+    after down-sampling, F3 after the fourth and F4 after the last residual block (supplement, table
+    1).
     buffer_sizes: number of images of domains a and b in the buffer. reconstruction_weight: of the
     loss by which discriminators also classify reconstructions as fake (the authors' use_rec).
     """
 
     weights: CycleWeights = dataclasses.field(default_factory=CycleWeights)
     blend: str = "rmult"
-    scheme: str = "in_iteration"
-    stage: str = "F0"
+    guidance: str = "in_iteration"
+    fusion_stage: str = "F0"
     buffer_sizes: tuple[int, int] = (0, 0)
     reconstruction_weight: float = 0.0
 
@@ -88,20 +89,15 @@ class Guidance(TwoDomains):
             GROUPS,
             dict.fromkeys(GROUPS, create_optimizer(config.optimizer)),
             weights=CycleWeights(method.lambda_a, method.lambda_b, method.lambda_identity),
-            blend=method.blend,
-            scheme=method.guidance,
-            stage=method.fusion_stage,
             buffer_sizes=(method.buffer_size_a, method.buffer_size_b),
-            reconstruction_weight=method.reconstruction_weight,
-            pool_size=method.pool_size,
-            image_size=method.image_size,
             multiple=_multiple(method),
+            **cls.values_of(method),
         )
 
     def check_data(self, sizes: Mapping[str, int]) -> None:
         """Raises ConfigError when the buffer is too small for the training images."""
         for domain, room in zip(DOMAINS, self.buffer_sizes, strict=True):
-            if self.scheme == "buffer" and sizes[domain] > room:
+            if self.guidance == "buffer" and sizes[domain] > room:
                 raise ConfigError(
                     f"config.method.buffer_size_{domain} is {room}: domain {domain} has "
                     f"{sizes[domain]} images, set it to that"
@@ -109,7 +105,7 @@ class Guidance(TwoDomains):
 
     def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
         spec = dict(super().batch_spec(count))
-        if self.scheme == "buffer":
+        if self.guidance == "buffer":
             index = jax.ShapeDtypeStruct((count,), jnp.int32)
             spec |= {f"index_{domain}": index for domain in DOMAINS}
         return spec
@@ -123,7 +119,7 @@ class Guidance(TwoDomains):
 
     def create_memory(self, dtype: Any) -> Tree:
         memory: dict[str, Tree] = {"pool": self.create_pools(dtype)} if self.pool_size else {}
-        if self.scheme == "buffer":
+        if self.guidance == "buffer":
             side = self.image_size // 8
             memory["attention"] = {
                 domain: create_buffer(count, side, side, dtype)
@@ -142,7 +138,7 @@ class Guidance(TwoDomains):
         real, memory = self.real_images(state, batch), dict(state.memory)
         generators, _ = split_networks(state.variables, GENERATORS)
         discriminators, carried = split_networks(state.variables, DISCRIMINATORS)
-        if self.scheme == "buffer":
+        if self.guidance == "buffer":
             buffer, indices = memory["attention"], _indices(batch)
             maps = {domain: recall(buffer[domain], indices[domain]) for domain in DOMAINS}
         else:
@@ -159,7 +155,7 @@ class Guidance(TwoDomains):
         if self.pool_size:
             rng = jax.random.fold_in(state.rng, state.step)
             memory["pool"], seen = self.query_pools(memory["pool"], seen, rng)
-        if self.scheme == "buffer":
+        if self.guidance == "buffer":
             memory["attention"] = {
                 way.source: remember(
                     buffer[way.source], indices[way.source], images["map"][way.target],
@@ -177,7 +173,9 @@ class Guidance(TwoDomains):
 
     def _guide(self, direction: Direction) -> str:
         """The discriminator whose map guides a new image."""
-        return f"discriminator_{direction.target if self.scheme == 'buffer' else direction.source}"
+        return (
+            f"discriminator_{direction.target if self.guidance == 'buffer' else direction.source}"
+        )
 
     def _translate(
         self, variables: Mapping[str, Variables], images: Array, direction: Direction
@@ -191,7 +189,7 @@ class Guidance(TwoDomains):
         """
         name, guide = f"generator_{direction}", self._guide(direction)
         mapped_images = images
-        if self.scheme == "buffer":
+        if self.guidance == "buffer":
             half = self._constant_map(images, 0.5)
             (mapped_images,) = self._generate(variables[name], name, (images, half))
             if guide not in variables:
@@ -209,7 +207,7 @@ class Guidance(TwoDomains):
 
     def _generate(self, variables, name, *passes):
         """One generator's images for several (images, map): no layer mixes examples."""
-        if self.stage == "F0":
+        if self.fusion_stage == "F0":
             images = jnp.concatenate([blend(*each, self.blend) for each in passes])
             output = self.networks[name].apply(variables, images)
         else:
@@ -233,7 +231,7 @@ class Guidance(TwoDomains):
         return outputs, new_carried
 
     def _generator_loss(self, generators, discriminators, carried, real, maps):
-        in_iteration = self.scheme == "in_iteration"
+        in_iteration = self.guidance == "in_iteration"
         nothing = self._constant_map(real["a"], neutral_value(self.blend))
         fake, cycled, identity = {}, {}, {}
         for direction in self.directions:

@@ -88,8 +88,8 @@ class UGATIT(TwoDomains):
             groups,
             dict.fromkeys(groups, _create_optimizer(config)),
             weights=weights,
-            image_size=method.image_size,
             multiple=None if generator.has_fixed_size else 4,
+            **cls.values_of(method),
         )
 
     def step(

@@ -3,6 +3,7 @@
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -80,70 +81,38 @@ PROFILES = {"pytorch": PYTORCH, "tf": TENSORFLOW}
 class ResidualBlock(nn.Module):
     """Two padded 3x3 convolutions with norms, a ReLU between them, and a skip.
 
-    norms: creates a normalization by name; both receive the same `style` (gamma and beta, or
+    norm, conv: constructors of the layers; both norms receive the same `style` (gamma and beta, or
     nothing). Source: U-GAT-IT table 4, ResBlock and AdaResBlock.
     """
 
     features: int
-    norms: Callable[[str], nn.Module]
+    norm: Callable[..., nn.Module]
     conv: Callable[..., Conv]
 
     @nn.compact
     def __call__(self, x: Array, *style: Array) -> Array:
         y = self.conv(self.features, 3, padding=1, name="conv1")(x)
-        y = nn.relu(self.norms("norm1")(y, *style))
+        y = nn.relu(self.norm(name="norm1")(y, *style))
         y = self.conv(self.features, 3, padding=1, name="conv2")(y)
-        return x + self.norms("norm2")(y, *style)
+        return x + self.norm(name="norm2")(y, *style)
 
 
-@dataclasses.dataclass(frozen=True)
-class _LayerFactory:
-    """Creates the generator's layers, with the profile's biases, initializers and statistics."""
-
-    profile: Profile
-    decoder_norm: str
-    dtype: Any
-
-    def inits(self) -> dict[str, Initializer | None]:
-        return {"kernel_init": self.profile.kernel_init, "bias_init": self.profile.bias_init}
-
-    def conv(self, features: int, kernel_size: int, **options: Any) -> Conv:
-        bias = self.profile.conv_bias
-        return Conv(
-            features, kernel_size, use_bias=bias, **self.inits(), dtype=self.dtype, **options
-        )
-
-    def up_conv(self, features: int, name: str) -> UpConv:
-        bias = self.profile.conv_bias
-        return UpConv(features, bias, **self.inits(), dtype=self.dtype, name=name)
-
-    def dense(self, features: int, name: str) -> Dense:
-        return Dense(features, self.profile.conv_bias, **self.inits(), name=name)
-
-    def encoder_norm(self, name: str) -> nn.Module:
-        return InstanceNorm(self.profile.affine_instance_norm, name=name)
-
-    def block_norm(self, name: str) -> nn.Module:
-        profile = self.profile
-        if self.decoder_norm == "adalin":
-            return AdaLIN(
-                profile.rho_init, profile.rho_offset, profile.unbiased_variance, name=name
-            )
-        if self.decoder_norm == "adain":
-            return AdaIN(profile.unbiased_variance, name=name)
-        return self._fixed_norm(name)
-
-    def up_norm(self, name: str) -> nn.Module:
-        if self.decoder_norm == "adalin":
-            return LIN(unbiased=self.profile.unbiased_variance, name=name)
-        return self._fixed_norm(name)
-
-    def _fixed_norm(self, name: str) -> nn.Module:
-        if self.decoder_norm == "gn":
-            return GroupNorm(name=name)
-        if self.decoder_norm == "ln":
-            return LayerNorm(self.profile.unbiased_variance, name=name)
-        return InstanceNorm(affine=True, name=name)
+def _decoder_norms(kind: str, profile: Profile) -> tuple[Callable[..., nn.Module], ...]:
+    """Constructors of the normalization of residual blocks, and of that after up-sampling."""
+    unbiased = profile.unbiased_variance
+    fixed: dict[str, Callable[..., nn.Module]] = {
+        "in": partial(InstanceNorm, affine=True),
+        "ln": partial(LayerNorm, unbiased),
+        "gn": GroupNorm,
+    }
+    adaptive: dict[str, tuple[Callable[..., nn.Module], ...]] = {
+        "adalin": (
+            partial(AdaLIN, profile.rho_init, profile.rho_offset, unbiased),
+            partial(LIN, unbiased=unbiased),
+        ),
+        "adain": (partial(AdaIN, unbiased), fixed["in"]),
+    }
+    return adaptive[kind] if kind in adaptive else (fixed[kind], fixed[kind])
 
 
 class Generator(nn.Module):
@@ -183,37 +152,42 @@ class Generator(nn.Module):
         With CAM, attention is "cam" (n, h/4, w/4, 1), at least 0, and extras has "cam_logits"
         (n, 2).
         """
-        layers = _LayerFactory(self.profile, self.decoder_norm, self.dtype)
+        profile, deep = self.profile, 4 * self.width
+        inits = {"kernel_init": profile.kernel_init, "bias_init": profile.bias_init}
+        options = {"use_bias": profile.conv_bias, **inits, "dtype": self.dtype}
+        conv, dense = partial(Conv, **options), partial(Dense, deep, profile.conv_bias, **inits)
+        encoder_norm = partial(InstanceNorm, profile.affine_instance_norm)
+        block_norm, up_norm = _decoder_norms(self.decoder_norm, profile)
         block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        deep = 4 * self.width
 
-        x = layers.conv(self.width, 7, padding=3, name="stem")(images)
-        x = nn.relu(layers.encoder_norm("stem_norm")(x))
+        x = conv(self.width, 7, padding=3, name="stem")(images)
+        x = nn.relu(encoder_norm(name="stem_norm")(x))
         for i in (1, 2):
-            padding = self.profile.stride2_padding
-            x = layers.conv(self.width << i, 3, stride=2, padding=padding, name=f"down{i}")(x)
-            x = nn.relu(layers.encoder_norm(f"down{i}_norm")(x))
+            padding = profile.stride2_padding
+            x = conv(self.width << i, 3, stride=2, padding=padding, name=f"down{i}")(x)
+            x = nn.relu(encoder_norm(name=f"down{i}_norm")(x))
         for i in range(self.num_residual_blocks):
-            x = block(deep, layers.encoder_norm, layers.conv, name=f"encode{i + 1}")(x)
+            x = block(deep, encoder_norm, conv, name=f"encode{i + 1}")(x)
 
         attention, extras = OrderedDict(), OrderedDict()
         if self.cam:
-            x, extras["cam_logits"], attention["cam"] = ClassActivationAttention(
-                shared=self.profile.shared_cam, **layers.inits(), dtype=self.dtype, name="attention"
-            )(x)
+            attend = ClassActivationAttention(
+                shared=profile.shared_cam, **inits, dtype=self.dtype, name="attention"
+            )
+            x, extras["cam_logits"], attention["cam"] = attend(x)
 
         style: tuple[Array, ...] = ()
         if self.is_adaptive:
             hidden = x.mean((1, 2)) if self.light else x.reshape(x.shape[0], -1)
-            hidden = nn.relu(layers.dense(deep, "mlp1")(hidden))
-            hidden = nn.relu(layers.dense(deep, "mlp2")(hidden))
-            style = layers.dense(deep, "gamma")(hidden), layers.dense(deep, "beta")(hidden)
+            hidden = nn.relu(dense(name="mlp1")(hidden))
+            hidden = nn.relu(dense(name="mlp2")(hidden))
+            style = dense(name="gamma")(hidden), dense(name="beta")(hidden)
         for i in range(self.num_residual_blocks):
-            x = block(deep, layers.block_norm, layers.conv, name=f"decode{i + 1}")(x, *style)
+            x = block(deep, block_norm, conv, name=f"decode{i + 1}")(x, *style)
         for i in (1, 2):
-            x = layers.up_conv(deep >> i, f"up{i}")(x)
-            x = nn.relu(layers.up_norm(f"up{i}_norm")(x))
-        x = layers.conv(self.channels, 7, padding=3, name="output")(x)
+            x = UpConv(deep >> i, **options, name=f"up{i}")(x)
+            x = nn.relu(up_norm(name=f"up{i}_norm")(x))
+        x = conv(self.channels, 7, padding=3, name="output")(x)
         return GeneratorOutput(jnp.tanh(x), attention, extras)
 
 

@@ -133,7 +133,7 @@ def test_steps_equal_the_authors(golden):
         close(trained[network][key], file[name], 1e-6, name)
     if golden.system == "guidance_supervised":
         close(state.memory, nhwc(file["bank/a"]), 1e-9)
-    elif golden.method.scheme == "buffer":
+    elif golden.method.guidance == "buffer":
         for domain, kept in state.memory["attention"].items():
             close(enlarge(kept, 32, 32), nhwc(file[f"bank/{domain}"]), 1e-9)
 

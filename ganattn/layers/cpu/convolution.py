@@ -30,7 +30,8 @@ def convolve_on_cpu(images: Array, kernel: Array, stride: int) -> Array:
     if size * size * channels >= DEEP_TAPS and pixels <= SMALL_MAP:
         return _by_patches(images, kernel, stride)
     many = min(channels, features) >= MANY_CHANNELS
-    if stride == 1 and size == 3 and many and pixels <= SMALL_MAP:  # else much memory
+    # The tiles of larger maps take much memory.
+    if stride == 1 and size == 3 and many and pixels <= SMALL_MAP:
         return winograd(images, kernel)
     if stride == 1 and size >= 5 and channels <= FEW_CHANNELS:
         return _by_columns(images, kernel)

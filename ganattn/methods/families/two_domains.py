@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
+from ml_collections import ConfigDict
 
 from ganattn import losses
 from ganattn.memory import ImagePool
@@ -46,6 +47,11 @@ class TwoDomains(Method):
     image_size: int = 256
     multiple: int | None = 4
     pool_size: int = 0
+
+    @classmethod
+    def values_of(cls, method: ConfigDict) -> dict[str, Any]:
+        """The fields that config.method has values for, under the same names."""
+        return {f.name: method[f.name] for f in dataclasses.fields(cls) if f.name in method}
 
     @abstractmethod
     def _translate(
