@@ -151,31 +151,29 @@ class Guidance(TwoDomains):
         )
         state = self.update(state, "generator", gradients, carried)
 
-        seen = images["fake"]
+        fake = images["fake"]
         if self.pool_size:
             rng = jax.random.fold_in(state.rng, state.step)
-            memory["pool"], seen = self.query_pools(memory["pool"], seen, rng)
+            memory["pool"], fake = self.query_pools(memory["pool"], fake, rng)
         if self.guidance == "buffer":
             memory["attention"] = {
-                way.source: remember(
-                    buffer[way.source], indices[way.source], images["map"][way.target],
-                    self.examples,
+                source: remember(
+                    buffer[source], indices[source], images["map"][target], self.examples
                 )
-                for way in self.directions
-            }  # fmt: skip
+                for source, target in (("a", "b"), ("b", "a"))
+            }
         discriminators, carried = split_networks(state.variables, DISCRIMINATORS)
         loss = jax.grad(self._discriminator_loss, has_aux=True)
         gradients, (carried, metrics) = loss(
-            self.examples.vary(discriminators), carried, real, seen, images["cycled"]
+            self.examples.vary(discriminators), carried, real, fake, images["cycled"]
         )
         state = self.update(state, "discriminator", gradients, carried)
         return state.replace(memory=memory), {**terms, **metrics}
 
     def _guide(self, direction: Direction) -> str:
         """The discriminator whose map guides a new image."""
-        return (
-            f"discriminator_{direction.target if self.guidance == 'buffer' else direction.source}"
-        )
+        domain = direction.target if self.guidance == "buffer" else direction.source
+        return f"discriminator_{domain}"
 
     def _translate(
         self, variables: Mapping[str, Variables], images: Array, direction: Direction
@@ -188,15 +186,15 @@ class Guidance(TwoDomains):
         attention. Raises ConfigError where the discriminator is indispensable.
         """
         name, guide = f"generator_{direction}", self._guide(direction)
-        mapped_images = images
+        guiding_images = images
         if self.guidance == "buffer":
             half = self._constant_map(images, 0.5)
-            (mapped_images,) = self._generate(variables[name], name, (images, half))
+            (guiding_images,) = self._generate(variables[name], name, (images, half))
             if guide not in variables:
-                return Output(mapped_images)
+                return Output(guiding_images)
         elif guide not in variables:
             raise ConfigError(f"guidance by {guide} needs its weights: give them with {name}'s")
-        output = self.networks[guide].apply(variables[guide], mapped_images)
+        output = self.networks[guide].apply(variables[guide], guiding_images)
         attention = to_unit_range(output.heatmap)
         (translation,) = self._generate(variables[name], name, (images, attention))
         return Output(translation, OrderedDict(guidance=enlarge(attention, *images.shape[1:3])))

@@ -57,14 +57,14 @@ def method_of(variant="", name="guidance", **fields):
 
 
 def batches(count, size=8, dtype=np.float64):
-    """Pictures, the same ones from time to time, by the numbers that they have in their domain."""
+    """Images, the same ones from time to time, with their indices in their domains."""
     random = np.random.default_rng(0)
-    pictures = random.uniform(-1, 1, (2, 12, 32, 32, 3)).astype(dtype)
-    made = []
+    images = random.uniform(-1, 1, (2, 12, 32, 32, 3)).astype(dtype)
+    batches = []
     for _ in range(count):
         a, b = (random.permutation(12)[:size].astype(np.int32) for _ in "ab")
-        made.append({"a": pictures[0][a], "b": pictures[1][b], "index_a": a, "index_b": b})
-    return made
+        batches.append({"a": images[0][a], "b": images[1][b], "index_a": a, "index_b": b})
+    return batches
 
 
 def shapes(tree):
@@ -134,33 +134,34 @@ def test_steps_equal_the_authors(golden):
     if golden.system == "guidance_supervised":
         close(state.memory, nhwc(file["bank/a"]), 1e-9)
     elif golden.method.guidance == "buffer":
-        for domain, kept in state.memory["attention"].items():
-            close(enlarge(kept, 32, 32), nhwc(file[f"bank/{domain}"]), 1e-9)
+        for domain, maps in state.memory["attention"].items():
+            close(enlarge(maps, 32, 32), nhwc(file[f"bank/{domain}"]), 1e-9)
 
 
 @pytest.mark.parametrize("golden", ["buffer"], indirect=True)
 def test_maps_live_until_the_next_visit_through_a_checkpoint(golden, tmp_path):
     state, batch = golden.start(), golden.batch(0)
     before = jax.device_get(state.memory["attention"])
-    assert all((bank == 1).all() for bank in before.values())
-    moved, _ = golden.step(state, batch)
-    bank, index = jax.device_get(moved.memory["attention"]), {"a": 0, "b": 2}
-    for domain, kept in bank.items():
-        others = np.delete(kept, index[domain], 0)
-        assert (others == 1).all() and kept[index[domain]].min() == 0
-    # What was stored is what the critic of the other domain says of this picture's translation.
-    said = quick_jit(partial(first_translation, golden.method))(state.variables, 2 * batch["a"])[1]
-    np.testing.assert_allclose(bank["a"][:1], said, rtol=1e-9)
+    assert all((maps == 1).all() for maps in before.values())
+    new, _ = golden.step(state, batch)
+    buffer, index = jax.device_get(new.memory["attention"]), {"a": 0, "b": 2}
+    for domain, maps in buffer.items():
+        others = np.delete(maps, index[domain], 0)
+        assert (others == 1).all() and maps[index[domain]].min() == 0
+    # The map of the image is that of its translation by the discriminator of the other domain.
+    first = quick_jit(partial(first_translation, golden.method))
+    _, expected = first(state.variables, 2 * batch["a"])
+    np.testing.assert_allclose(buffer["a"][:1], expected, rtol=1e-9)
 
     store = Checkpoints(tmp_path / "checkpoints")
-    store.save(1, moved, {})
+    store.save(1, new, {})
     store.wait()
     like = jax.eval_shape(golden.start)
     restored, _ = store.restore(like, parallel.create_mesh(jax.devices()[:1]))
     store.close()
-    assert_equal(restored.memory, moved.memory, 0)
+    assert_equal(restored.memory, new.memory, 0)
     again, metrics = golden.step(restored, batch)
-    expected, expected_metrics = golden.step(moved, batch)
+    expected, expected_metrics = golden.step(new, batch)
     assert_equal((again.variables, metrics), (expected.variables, expected_metrics), 0)
 
 
@@ -189,14 +190,16 @@ def test_count_of_the_map_upsampler():
     [("pha", PostHocDiscriminator(2), ""), ("tam", TrainableDiscriminator(2), "_eval")],
 )
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_critics_equal_the_authors(golden_folder, x64, name, network, suffix, dtype, tolerance):
+def test_discriminators_equal_the_authors(
+    golden_folder, x64, name, network, suffix, dtype, tolerance
+):
     file = np.load(golden_folder / "cyclegan_networks.npz")
     arrays = arrays_under(file, f"{name}/state/", dtype)
     (variables,) = interop.from_authors("guidance", {"D_A": arrays}).values()
     output = quick_jit(network.apply)(variables, nhwc(file["input"]).astype(dtype))
     attention = output.heatmap
     close(output.logits, nhwc(file[f"{name}/output{suffix}"]), tolerance)
-    # Their code scales a batch by its common extremes; it is made for batches of one picture. The
+    # Their code scales a batch by its common extremes; it is written for batches of one image. The
     # small span of these masks takes digits.
     low, high = attention.min(), attention.max()
     scaled = enlarge((attention - low) / (high - low), 64, 64)
@@ -234,14 +237,14 @@ def test_translation_gives_the_map_that_guided_it(golden_folder):
         method.generate(variables, inputs, "a2c")
 
 
-def test_a_new_picture_is_guided_by_its_first_translation():
+def test_a_new_image_is_guided_by_its_first_translation():
     method = method_of("tiny,buffer")
     variables = quick_jit(method.create_state)(jax.random.key(0)).variables
     images = batches(1, 2, np.float32)[0]["a"]
     generate = quick_jit(method.generate)
     output = generate(variables, {"image": images})
-    first, said = quick_jit(partial(first_translation, method))(variables, 1.5 * images)
-    np.testing.assert_allclose(output.heatmap, enlarge(said, 32, 32), atol=1e-4)
+    first, attention = quick_jit(partial(first_translation, method))(variables, 1.5 * images)
+    np.testing.assert_allclose(output.heatmap, enlarge(attention, 32, 32), atol=1e-4)
     alone = generate({"generator_a2b": variables["generator_a2b"]}, {"image": images})
     assert alone.heatmap is None
     assert method.networks_for("a2b") == ("generator_a2b", "discriminator_b")
@@ -270,11 +273,11 @@ def test_eight_devices_equal_one(x64):
     data = batches(3)
     data[2]["index_a"][5] = data[2]["index_a"][1]  # twice in one global batch, on two devices
     one, several = (train_on(method, data, n, b) for n, b in ((1, None), (8, "pmap")))
-    # Biases before instance normalisation have no gradient but rounding, which Adam enlarges.
+    # Biases before instance normalization have no gradient but rounding, which Adam enlarges.
     assert_equal(one, several, 1e-9)
     assert_equal((one[0].memory, one[1]), (several[0].memory, several[1]))
-    kept = np.concatenate([x.ravel() for x in one[0].memory["attention"].values()])
-    assert 0 < (kept == 1).mean() < 1
+    maps = np.concatenate([x.ravel() for x in one[0].memory["attention"].values()])
+    assert 0 < (maps == 1).mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -348,7 +351,7 @@ def test_later_fusion_multiplies_what_the_next_layer_takes(stage, following):
     assert np.abs(guided - plain).max() > 1e-3
 
 
-def test_the_buffer_needs_numbered_pictures():
+def test_the_buffer_needs_numbered_images():
     method = method_of("tiny,buffer")
     state = jax.eval_shape(method.create_state, jax.random.key(0))
     batch = {d: jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32) for d in "ab"}

@@ -43,11 +43,11 @@ def parts(tree):
 
 def states(method, count, state, size=2):
     """(state, metrics) after each of `count` steps."""
-    step, seen = quick_jit(method.train_step), []
+    step, after = quick_jit(method.train_step), []
     for batch in batches(count, size):
         state, metrics = step(state, batch)
-        seen.append((state, metrics))
-    return seen
+        after.append((state, metrics))
+    return after
 
 
 def test_until_the_start_it_is_cyclegan_bit_for_bit_then_all_moves(x64):
@@ -89,9 +89,9 @@ def test_late_discriminators_move_after_the_start(x64):
     state = in_float64(method)
     drawn, _ = parts(jax.device_get(state.variables))
     assert {name.split("'")[1] for name in drawn} == set(method.networks)
-    seen = states(method, START + 2, state)
-    assert_equal(parts(seen[START - 1][0].variables)[0], drawn, 0)
-    late, _ = parts(seen[-1][0].variables)
+    after = states(method, START + 2, state)
+    assert_equal(parts(after[START - 1][0].variables)[0], drawn, 0)
+    late, _ = parts(after[-1][0].variables)
     assert not [name for name, value in late.items() if np.array_equal(value, drawn[name])]
 
 
@@ -148,10 +148,10 @@ def test_counts(variant, generator, discriminator):
 
 
 def test_the_start_is_in_the_middle_of_the_papers_schedule():
-    for variant, pictures in (("maps", 1_096), ("cityscapes", 2_975)):
+    for variant, count in (("maps", 1_096), ("cityscapes", 2_975)):
         config = config_of(variant)
-        assert config.method.pyramid_start_step == 100 * pictures
-        assert config.optimizer.total_steps == 200 * pictures
+        assert config.method.pyramid_start_step == 100 * count
+        assert config.optimizer.total_steps == 200 * count
         assert from_dict(to_dict(config)) == config
 
 
