@@ -1,4 +1,4 @@
-"""Scalar losses over arrays. All reductions are means, as in the authors' code."""
+"""Scalar losses of arrays. Reductions are means unless noted, as in the authors' code."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -11,7 +11,8 @@ from jax import Array
 def mean_absolute(prediction: Array, target: Array) -> Array:
     """Mean |prediction - target| over all elements: cycle and identity loss.
 
-    Any equal shapes. Source: CycleGAN eq. 2; U-GAT-IT eq. 3 and 4.
+    prediction, target: any equal shapes. Source: CycleGAN eq. 2; U-GAT-IT eq. 3 and 4; pix2pix
+    eq. 3.
     """
     return jnp.mean(jnp.abs(prediction - target))
 
@@ -34,7 +35,7 @@ def binary_cross_entropy(logits: Array, is_real: bool) -> Array:
 
 
 def hinge(logits: Array, is_real: bool) -> Array:
-    """The discriminator's mean relu(1 - logits) of real and relu(1 + logits) of fake pictures.
+    """Mean relu(1 - logits) for real and relu(1 + logits) for fake images: a discriminator's loss.
 
     logits: any shape, unbounded. Source: Lim and Ye 2017; SPADE's code.
     """
@@ -44,8 +45,8 @@ def hinge(logits: Array, is_real: bool) -> Array:
 def feature_matching(fake: Sequence[Sequence[Array]], real: Sequence[Sequence[Array]]) -> Array:
     """Mean over scales of the summed mean absolute differences of a discriminator's features.
 
-    fake, real: a list of features a scale. No gradient goes to the real ones. Source: pix2pixHD
-    eq. 4, without its weights a layer, as in their code.
+    fake, real: a list of features for each scale; real ones receive no gradient. Source: pix2pixHD
+    eq. 4, without its weights per layer, as in the authors' code.
     """
     terms = [
         mean_absolute(f, jax.lax.stop_gradient(r))
@@ -58,19 +59,20 @@ def feature_matching(fake: Sequence[Sequence[Array]], real: Sequence[Sequence[Ar
 def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
     """Kullback-Leibler divergence of N(mean, exp(log_variance)) from N(0, 1), summed over all.
 
-    mean, log_variance: any equal shapes. Source: GauGAN; the sum over the batch is their code's.
+    mean, log_variance: any equal shapes. Source: Kingma and Welling 2014, appendix B; the sum over
+    the batch follows GauGAN's code.
     """
     return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
 
 
 class LatentLoss(NamedTuple):
-    """Of the discriminator, from logits and is_real, and of the generator, from logits of fakes."""
+    """discriminator: of logits and is_real. generator: of logits of fakes."""
 
     discriminator: Callable[[Array, bool], Array]
     generator: Callable[[Array], Array]
 
 
-# Of pictures from noise. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018.
+# Of images from latent vectors. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018
 LATENT = {
     "non_saturating": LatentLoss(binary_cross_entropy, lambda x: binary_cross_entropy(x, True)),
     "hinge": LatentLoss(hinge, lambda x: -jnp.mean(x)),

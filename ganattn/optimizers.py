@@ -1,4 +1,4 @@
-"""Optax chains of the papers: Adam with coupled L2, linear decay, late starts, rho in [0, 1]."""
+"""Optax chains of the papers: Adam with coupled L2, linear decay, delayed leaves, rho in [0, 1]."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
@@ -21,8 +21,8 @@ def linear_decay(
 
     Steps count from 1, as in the authors' loop: step s > start uses
     learning_rate * (1 - (s - start) / (total - start)). A negative start never decays.
-    `staircase` holds the rate for that many steps (the TensorFlow U-GAT-IT decays once an epoch,
-    with the rate of the epoch's first step).
+    staircase: number of steps for which the rate is constant (the TensorFlow U-GAT-IT decays once
+    per epoch, with the rate of the epoch's first step). Raises ConfigError without steps.
     """
     if decay_start_step >= 0 and total_steps < 1:
         raise ConfigError(f"config.optimizer.total_steps is {total_steps}: give a positive number")
@@ -48,10 +48,10 @@ def epoch_decay(
     """Constant for some epochs, then lower by an equal amount each epoch, as in CycleGAN's code.
 
     With n epochs before `decay_start_step` and d from there to `total_steps`, epoch e (from 1)
-    uses learning_rate * (1 - max(0, e - n) / (d + 1)) where the authors move their scheduler at
-    the "end" of an epoch (their code of 2025, and before July 2020), and e + 1 in the place of e
-    where they do it at the "start" (between: the last epoch trains with rate 0). A negative
-    start never decays. Raises ConfigError for values outside their range.
+    uses learning_rate * (1 - max(0, e - n) / (d + 1)) if the scheduler steps at the "end" of an
+    epoch (the authors' code of 2025, and before July 2020), and e + 1 instead of e if it steps at
+    the "start" (between these: the last epoch trains with rate 0). A negative start never decays.
+    Raises ConfigError for values outside their range.
     """
     if scheduler_step not in SCHEDULER_STEPS:
         raise ConfigError(
@@ -84,13 +84,13 @@ def adam(
     epsilon_inside_correction: bool = False,
     delay: Delay | None = None,
 ) -> optax.GradientTransformation:
-    """Adam as PyTorch has it: weight decay is added to the gradient, before the moments.
+    """PyTorch's Adam: weight decay is added to the gradient, before the moments.
 
-    decay_only_kernels: decay convolution and dense kernels alone, as an L2 term in the loss does in
-        the TensorFlow U-GAT-IT; PyTorch decays every parameter, rho and biases included.
+    decay_only_kernels: decay convolution and dense kernels only, like the L2 term in the loss of
+        the TensorFlow U-GAT-IT; PyTorch decays every parameter, including rho and biases.
     epsilon_inside_correction: TensorFlow's "epsilon hat", added to the uncorrected root.
     delay: wraps the moments, see `delayed`; the learning rate follows the common schedule.
-    The last link projects every leaf of a `rho` collection to [0, 1] (U-GAT-IT eq. 1).
+    The last transformation projects every leaf of a `rho` collection to [0, 1] (U-GAT-IT eq. 1).
     """
     if epsilon_inside_correction:
         moments = _adam_epsilon_hat(beta1, beta2)
@@ -108,11 +108,11 @@ def adam(
 def delayed(
     inner: optax.GradientTransformation, start_step: int, is_late: Callable[[tuple[str, ...]], bool]
 ) -> optax.GradientTransformation:
-    """`inner`, except that some leaves neither move nor leave a trace in it for `start_step` steps.
+    """`inner` with some leaves, and their optimizer state, frozen until step `start_step`.
 
-    is_late: says by its path, such as ("generator_a2b", "params", "pyramid", "gamma"), whether a
-    leaf has to wait. Its part of `inner` has a state of its own: it is fresh when the waiting ends,
-    Adam's count included. Source: SPAP section 4.3.
+    is_late: whether a leaf is frozen, by its path, such as ("generator_a2b", "params", "pyramid",
+    "gamma"). These leaves have a state of their own in `inner`, which is fresh at `start_step`,
+    including Adam's count. Source: SPAP section 4.3.
     """
 
     def label(path, _):
@@ -126,7 +126,7 @@ def delayed(
 
 
 def project_rho() -> optax.GradientTransformation:
-    """Shortens updates so that leaves under a `rho` collection end inside [0, 1]."""
+    """Shortens updates so that leaves of a `rho` collection stay in [0, 1]."""
 
     def update(updates, state, params=None):
         def project(path, change, value):

@@ -1,7 +1,8 @@
-"""Devices: the only file that knows that there is more than one.
+"""Runs a training step on all devices, and in parts.
 
-A step is written for one device with an `axis_name`; `map_step` runs it on all of them. The state
-keeps its true shapes on every device (it is never stacked); the batch is split by examples.
+A step is written for one device; it combines examples through `Examples` only, and `map_step` runs
+it on all devices. The state has the same shapes on every device (it is never stacked); the batch is
+split by examples.
 """
 
 import dataclasses
@@ -22,29 +23,28 @@ Tree = Any
 
 
 def create_mesh(devices: list[jax.Device] | None = None) -> Mesh:
-    """One axis, named "batch", over all devices (or over those given).
+    """A mesh of one axis, named "batch", over the given devices, by default all.
 
-    Those of a process lie side by side, so that its share of the batch is one piece of it.
+    The devices of a process are adjacent, so its share of the batch is contiguous.
     """
-    found = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    return Mesh(np.array(devices or found), (AXIS,))
+    every = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.array(devices or every), (AXIS,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The sharding of the state: whole on every device."""
+    """The sharding of the state: a copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_by_examples(mesh: Mesh) -> NamedSharding:
-    """The sharding of a batch: each device has its part of the first axis."""
+    """The sharding of a batch: each device has a part of the first axis."""
     return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
 def replicate(create: Callable[..., Tree], mesh: Mesh) -> Callable[..., Tree]:
-    """Jits `create` so that what it makes lies whole on every device, in buffers of its own.
+    """Jits `create` so that its result is replicated on every device, in new buffers.
 
-    Fresh buffers matter: the training step donates its state, and a buffer shared with the caller's
-    arrays would be deleted under them.
+    The training step donates its state: a buffer shared with the caller's arrays would be deleted.
     """
     return jax.jit(create, out_shardings=replicated(mesh))
 
@@ -69,7 +69,7 @@ class MappedStep:
     place: Callable[[Mapping[str, np.ndarray]], Mapping[str, Any]]
 
     def __call__(self, state: Tree, batch: Mapping[str, np.ndarray]) -> tuple[Tree, Tree]:
-        """The new state, in the old one's buffers, and the metrics."""
+        """The new state, in the buffers of the old one, and the metrics."""
         return self.function(state, self.place(batch))
 
     def compile(self, state: Tree, batch: Mapping[str, np.ndarray]) -> jax.stages.Compiled:
@@ -82,9 +82,9 @@ def map_step(
 ) -> MappedStep:
     """Maps a per-device `step(state, batch)` over the mesh; the state is donated.
 
-    "pmap" maps with unstacked state; "shard_map" checks at trace time that what the step returns
-    as replicated is so (a forgotten mean becomes an error). "auto" is pmap in one process and
-    shard_map in several, where pmap pays for rewrapping every leaf at each call.
+    "pmap" maps with unstacked state. "shard_map" checks at trace time that the results of the step
+    are replicated (a forgotten mean is an error). "auto" is pmap in one process and shard_map in
+    several, where pmap rewraps every leaf at each call. Raises ConfigError for another backend.
     """
     if backend not in BACKENDS:
         raise ConfigError(f"config.parallel is {backend!r}: use one of {', '.join(BACKENDS)}")
@@ -96,8 +96,8 @@ def map_step(
 def map_method(method: Any, mesh: Mesh, backend: str = "auto") -> MappedStep:
     """`map_step` of a method's training step.
 
-    With "auto" on a single device the step is jitted as it is: averaging over one device changes
-    nothing, but keeps XLA from fusing gradients into the optimiser, which costs memory and time.
+    With "auto" on a single device the step is jitted without mapping: a mean over one device does
+    nothing but keep XLA from fusing gradients into the optimizer, which costs memory and time.
     """
     if backend == "auto" and mesh.size == 1:
         return MappedStep(jax.jit(method.train_step, donate_argnums=0), dict)
@@ -123,9 +123,9 @@ def _pmap(step, mesh):
 
 
 def _shard_map(step, mesh):
-    whole, split = PartitionSpec(), PartitionSpec(AXIS)
+    copy, split = PartitionSpec(), PartitionSpec(AXIS)
     mapped = jax.shard_map(
-        step, mesh=mesh, in_specs=(whole, split), out_specs=(whole, whole), check_vma=True
+        step, mesh=mesh, in_specs=(copy, split), out_specs=(copy, copy), check_vma=True
     )
     sharding = NamedSharding(mesh, split)
 
@@ -137,10 +137,10 @@ def _shard_map(step, mesh):
 
 
 def vary(tree: Tree, axis_name: str | None) -> Tree:
-    """Marks replicated parameters as per-device before a loss is differentiated.
+    """Marks replicated parameters as varying over devices, before a loss is differentiated.
 
-    Without it a checked shard_map sums the gradients by itself and the mean that follows comes out
-    as many times too large as there are devices.
+    Otherwise a checked shard_map sums the gradients, and the mean that follows is too large by the
+    number of devices.
     """
     if axis_name is None:
         return tree
@@ -161,7 +161,7 @@ def gather(tree: Tree, axis_name: str | None) -> Tree:
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """The examples that one application of a step sees, among those of the global batch.
+    """The examples of one application of a step, among those of the global batch.
 
     axis_name: the mapped axis over devices, None on one device.
     """
@@ -190,9 +190,9 @@ class Examples:
         return jax.tree.map(lambda x: jax.lax.dynamic_slice_in_dim(x, first, count), tree)
 
     def keys(self, key: Array, count: int) -> Array:
-        """One key an example, by its index in the global batch.
+        """One key for each example, from its index in the global batch.
 
-        So any number of devices and processes draws the same numbers for the same example.
+        Any number of devices and processes draws the same numbers for the same example.
         """
         indices = self.first(count) + jnp.arange(count)
         return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
@@ -233,13 +233,13 @@ class _Part(Examples):
 def accumulate(
     step: Callable[[Examples, Tree], Tree], parts: int, examples: Examples, data: Tree
 ) -> Tree:
-    """`step(examples, data)`, with the arithmetic of `parts` pieces of the data in turn.
+    """`step(examples, data)`, computed on `parts` pieces of the data, one after the other.
 
-    A step combines its examples through `Examples.mean` and `Examples.gather` alone. For each of
-    these calls the step is replayed up to the call on one piece after the other, with the results
-    of the earlier calls in place, and the operands are combined. What follows the call depends on
-    no result of the replay and is removed by the compiler. So memory is that of one piece, and the
-    result is that of the whole batch where no layer mixes examples.
+    A step combines its examples through `Examples.mean` and `Examples.gather` only. For each of
+    these calls the step is replayed up to the call, on one piece after the other, with the results
+    of the earlier calls substituted, and the operands are combined. The compiler removes the rest
+    of the replay, which no result depends on. So memory is that of one piece, and the result is
+    that of the complete batch unless a layer mixes examples.
     """
     if parts == 1:
         return step(examples, data)
@@ -274,9 +274,6 @@ def accumulate(
 
 
 def example_keys(key: jax.Array, count: int, axis_name: str | None) -> jax.Array:
-    """One key for each of this device's `count` examples, by its index in the global batch.
-
-    So any number of devices and processes draws the same numbers for the same example.
-    """
+    """Deprecated form of `Examples.keys`."""
     first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * count
     return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(count))

@@ -11,7 +11,6 @@ from toy import Batches, Toy, configure
 
 from ganattn import parallel
 from ganattn.errors import ConfigError
-from ganattn.methods import base
 
 BATCH = 8
 
@@ -53,8 +52,8 @@ def test_any_number_of_devices_equals_one(method, x64):
 class Forgetful(Toy):
     """Forgets to average its metrics."""
 
-    def train_step(self, state, batch):
-        new, metrics = super().train_step(state, batch)
+    def train_step(self, state, batch, draws=None):
+        new, metrics = super().train_step(state, batch, draws)
         return new, {**metrics, "generator/local": batch["a"].mean()}
 
 
@@ -92,20 +91,42 @@ def test_an_unknown_back_end_is_named(method):
 
 
 def test_nothing_happens_on_one_device():
-    tree = {"x": jnp.arange(3.0)}
-    for function in (parallel.mean_over, parallel.gather, parallel.vary):
-        assert function(tree, None) is tree
+    tree, examples = {"x": jnp.arange(3.0)}, parallel.Examples()
+    for function in (examples.mean, examples.gather, examples.vary):
+        assert function(tree) is tree
+    assert examples.first(3) == 0
+    np.testing.assert_array_equal(examples.own(tree, 3)["x"], tree["x"])
+
+
+def test_examples_of_accumulation_are_those_of_the_batch(x64):
+    """Keys, gathered examples and means do not depend on the number of parts."""
+
+    def step(examples, data):
+        count = len(data["x"])
+        keys = jax.random.key_data(examples.keys(jax.random.key(3), count))[:, 0]
+        every, all_keys = examples.gather((data["x"], keys))
+        own = examples.own(every**2, count)
+        return examples.mean({"own": own.sum(), "x": data["x"].sum()}), every, all_keys
+
+    data = {"x": jnp.arange(16.0).reshape(8, 2)}
+    expected = step(parallel.Examples(), data)
+    for parts in (1, 2, 4):
+        means, every, keys = parallel.accumulate(step, parts, parallel.Examples(), data)
+        np.testing.assert_array_equal(every, expected[1])
+        np.testing.assert_array_equal(keys, expected[2])
+        for name, value in means.items():
+            np.testing.assert_allclose(value * parts, expected[0][name])
 
 
 def test_examples_have_the_same_keys_on_any_number_of_devices():
     key = jax.random.key(3)
-    whole = jax.random.key_data(parallel.example_keys(key, BATCH, None))
+    expected = jax.random.key_data(parallel.Examples().keys(key, BATCH))
     mesh = parallel.create_mesh()
     mapped = jax.shard_map(
-        lambda x: jax.random.key_data(parallel.example_keys(key, len(x), base.AXIS)),
+        lambda x: jax.random.key_data(parallel.Examples(parallel.AXIS).keys(key, len(x))),
         mesh=mesh,
-        in_specs=PartitionSpec(base.AXIS),
-        out_specs=PartitionSpec(base.AXIS),
+        in_specs=PartitionSpec(parallel.AXIS),
+        out_specs=PartitionSpec(parallel.AXIS),
     )
-    np.testing.assert_array_equal(jax.jit(mapped)(jnp.zeros((BATCH, 1))), whole)
-    assert len(np.unique(whole, axis=0)) == BATCH
+    np.testing.assert_array_equal(jax.jit(mapped)(jnp.zeros((BATCH, 1))), expected)
+    assert len(np.unique(expected, axis=0)) == BATCH

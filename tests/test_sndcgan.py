@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from ganattn.layers.attention import SelfAttention
 from ganattn.layers.pyramid import ASPP, SPAP, AtrousMean
-from ganattn.layers.self_attention import SelfAttention
 from ganattn.networks.sndcgan import SNDCGANDiscriminator, SNDCGANGenerator
 
 RATES = (3, 5, 7)

@@ -1,6 +1,7 @@
 """A small method and its data for tests of the frame: two networks, rho, noise and a memory."""
 
 import dataclasses
+from collections import OrderedDict
 
 import flax.linen as nn
 import jax
@@ -8,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ganattn import optimizers, parallel
+from ganattn import optimizers
 from ganattn.config import Config, base
-from ganattn.methods import Method, Translation
+from ganattn.methods import Input, Method, Output
 from ganattn.state import merge_networks, split_networks
 from ganattn.training.loop import train
 
@@ -43,17 +44,26 @@ class Toy(Method):
     def network_input(self, name):
         return jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
 
-    def create_memory(self):
-        return {"mean": jnp.zeros(())}
+    def batch_spec(self, count):
+        return dict.fromkeys("ab", jax.ShapeDtypeStruct((count, SIZE, SIZE, 3), jnp.float32))
+
+    def inputs(self, direction=None):
+        return {"image": Input("image", (SIZE, SIZE, 3), multiple=1)}
+
+    def networks_for(self, direction=None):
+        return ("generator",)
+
+    def create_memory(self, dtype):
+        return {"mean": jnp.zeros((), dtype)}
 
     def _loss(self, variables, a, b, sign):
         fake = self.networks["generator"].apply(variables["generator"], a)
         scores = [self.networks["critic"].apply(variables["critic"], x) for x in (fake, b)]
         return sign * (scores[0].mean() - scores[1].mean()) + jnp.square(scores[0]).mean()
 
-    def train_step(self, state, batch):
+    def step(self, state, batch, draws):
         rng = jax.random.fold_in(state.rng, state.step)
-        keys = parallel.example_keys(rng, len(batch["a"]), self.axis_name)
+        keys = self.examples.keys(rng, len(batch["a"]))
         noise = jax.vmap(lambda key: jax.random.normal(key, (SIZE, SIZE, 3)))(keys)
         a, b, metrics = batch["a"] + 0.1 * noise, batch["b"], {}
         for name, sign in (("critic", 1.0), ("generator", -1.0)):
@@ -63,19 +73,21 @@ class Toy(Method):
                 merged = {**variables, **merge_networks(trained, carried)}
                 return self._loss(merged, a, b, sign)
 
-            value, gradients = jax.value_and_grad(loss)(parallel.vary(trained, self.axis_name))
+            value, gradients = jax.value_and_grad(loss)(self.examples.vary(trained))
             state = self.update(state, name, gradients, carried)
             metrics[f"{name}/loss"] = value
-        metrics = parallel.mean_over(metrics, self.axis_name)
-        memory = {"mean": 0.9 * state.memory["mean"] + 0.1 * metrics["critic/loss"]}
-        return state.replace(step=state.step + 1, memory=memory), metrics
+        loss = self.examples.mean(metrics["critic/loss"])
+        memory = {"mean": 0.9 * state.memory["mean"] + 0.1 * loss}
+        return state.replace(memory=memory), metrics
 
-    def translate(self, variables, images, direction="a2b"):
-        return Translation(self.networks["generator"].apply(variables["generator"], images))
+    def generate(self, variables, inputs, direction=None, rng=None):
+        self.direction(direction)
+        return Output(self.networks["generator"].apply(variables["generator"], inputs["image"]))
 
-    def pictures(self, variables, batch):
-        images = self.translate(variables, batch["a"]).images
-        return {"a2b": {"source": batch["a"], "attention": images[..., :1], "translation": images}}
+    def panels(self, variables, batch, rng):
+        images = self.generate(variables, {"image": batch["a"]}).images
+        columns = {"source": batch["a"], "attention": images[..., :1], "translation": images}
+        return OrderedDict(a2b=OrderedDict(columns))
 
 
 class Batches:

@@ -1,5 +1,6 @@
 """Padded and transposed convolutions, and nearest up-sampling fused with a convolution."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,24 +17,17 @@ Padding = int | tuple[tuple[int, int], tuple[int, int]]
 Initializer = Callable[..., Array]
 
 
-# As DCGAN, CycleGAN and pix2pix start their convolutions.
+# Initial convolutions of DCGAN (Radford et al. 2016), CycleGAN and pix2pix.
 DCGAN_INITS = {"kernel_init": nn.initializers.normal(0.02), "bias_init": nn.initializers.zeros}
 
 
-def torch_uniform(fan_in_axes: tuple[int, ...] = (0, 1, 2)) -> Initializer:
-    """PyTorch's default for kernels: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
-
-    def initialize(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-        fan_in = 1
-        for axis in fan_in_axes:
-            fan_in *= shape[axis]
-        return bounded_uniform(fan_in)(key, shape, dtype)
-
-    return initialize
+def torch_uniform(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+    """PyTorch's default for kernels (..., out): U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
+    return bounded_uniform(math.prod(shape[:-1]))(key, shape, dtype)
 
 
 def bounded_uniform(fan_in: int) -> Initializer:
-    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): PyTorch's default for biases."""
+    """PyTorch's default for biases: U(-1/sqrt(fan_in), 1/sqrt(fan_in))."""
 
     def initialize(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
         bound = float(fan_in) ** -0.5
@@ -52,9 +46,9 @@ def pad(images: Array, padding: Padding, mode: str) -> Array:
 
 
 def convolve(images: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Array:
-    """Valid convolution. images (n, h, w, c), kernel (kh, kw, c, features).
+    """Valid convolution of images (n, h, w, c) with a kernel (kh, kw, c, features).
 
-    dilation: pixels from one tap of the kernel to the next.
+    dilation: distance in pixels between neighbouring taps of the kernel.
     """
     if on_cpu() and dilation == 1:
         return convolve_on_cpu(images, kernel, stride)
@@ -71,8 +65,8 @@ def convolve(images: Array, kernel: Array, stride: int = 1, dilation: int = 1) -
 class Conv(nn.Module):
     """Padding, convolution and bias.
 
-    padding: pixels on each side, or ((top, bottom), (left, right)). dtype: of the computation; None
-    takes the wider of input and kernel.
+    padding: pixels on each side, or ((top, bottom), (left, right)). pad_mode: see `pad`. dtype: of
+    the computation; None selects the wider one of input and kernel. dilation: see `convolve`.
     """
 
     features: int
@@ -89,7 +83,7 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel, bias = conv_parameters(self, shape)
+        kernel, bias = parameters(self, shape)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         images = pad(images, self.padding, self.pad_mode)
         output = convolve(images, kernel, self.stride, self.dilation)
@@ -99,9 +93,9 @@ class Conv(nn.Module):
 class UpConv(nn.Module):
     """Nearest up-sampling by 2, reflection padding by 1 and a 3x3 convolution.
 
-    Computed as four 2x2 convolutions of the edge-padded source, one for each parity of the output
-    pixel, whose kernels add up the rows and columns of the 3x3 kernel that meet the same source
-    pixel: the same numbers with 4/9 of the multiplications.
+    It is computed as four 2x2 convolutions of the edge-padded source, one for each parity of the
+    output pixel. Their kernels add up the rows and columns of the 3x3 kernel that meet the same
+    source pixel: the result is the same up to rounding, with 4/9 of the multiplications.
     """
 
     features: int
@@ -112,14 +106,14 @@ class UpConv(nn.Module):
 
     @nn.compact
     def __call__(self, images: Array) -> Array:
-        kernel, bias = conv_parameters(self, (3, 3, images.shape[-1], self.features))
+        kernel, bias = parameters(self, (3, 3, images.shape[-1], self.features))
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         output = up_convolve(images, kernel)
         return output if bias is None else output + bias[None, None, None]
 
 
 def up_convolve(images: Array, kernel: Array) -> Array:
-    """(n, h, w, c) and a 3x3 kernel to (n, 2h, 2w, features); see `UpConv`."""
+    """Maps (n, h, w, c), with a 3x3 kernel, to (n, 2h, 2w, features); see `UpConv`."""
     _, height, width, _ = images.shape
     source = pad(images, 1, "edge")
     rows = _merge_taps(kernel, axis=0)
@@ -134,8 +128,8 @@ def up_convolve(images: Array, kernel: Array) -> Array:
 class ConvTranspose(nn.Module):
     """Transposed convolution with stride 2 that doubles height and width.
 
-    The kernel (size, size, in, features) is the one of the equal convolution over zero-stuffed
-    pictures: PyTorch's, mirrored. kernel_size: 3 (PyTorch's padding 1, output_padding 1) or 4
+    The kernel (size, size, in, features) is that of the equivalent convolution over zero-stuffed
+    images: PyTorch's kernel, mirrored. kernel_size: 3 (PyTorch's padding 1, output_padding 1) or 4
     (padding 1).
     """
 
@@ -149,14 +143,17 @@ class ConvTranspose(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> Array:
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel, bias = conv_parameters(self, shape)
+        kernel, bias = parameters(self, shape)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         output = convolve_transposed(images, kernel)
         return output if bias is None else output + bias[None, None, None]
 
 
 def convolve_transposed(images: Array, kernel: Array) -> Array:
-    """(n, h, w, c) and a 3x3 or 4x4 kernel to (n, 2h, 2w, features); see `ConvTranspose`."""
+    """Maps (n, h, w, c), with a 3x3 or 4x4 kernel, to (n, 2h, 2w, features).
+
+    See `ConvTranspose`.
+    """
     form = _zero_stuffed_on_cpu if on_cpu() else _convolve_zero_stuffed
     return form(images, kernel)
 
@@ -170,7 +167,10 @@ def _convolve_zero_stuffed(images: Array, kernel: Array) -> Array:
 
 @jax.custom_vjp
 def _zero_stuffed_on_cpu(images: Array, kernel: Array) -> Array:
-    """The same; XLA's CPU derivative of it is tens of times slower than that of the parities."""
+    """`_convolve_zero_stuffed` with the derivative of `_convolve_parities`.
+
+    XLA's own derivative is tens of times slower on CPUs.
+    """
     return _convolve_zero_stuffed(images, kernel)
 
 
@@ -187,7 +187,7 @@ _zero_stuffed_on_cpu.defvjp(_forward, _backward)
 
 
 def _convolve_parities(images: Array, kernel: Array) -> Array:
-    """One convolution for each parity of the output pixel, with the taps that meet no zero."""
+    """One convolution for each parity of the output pixel, with the taps that meet no zeros."""
     _, height, width, _ = images.shape
     size = kernel.shape[0]
     source = pad(images, 1, "zero")
@@ -206,7 +206,7 @@ def _convolve_parities(images: Array, kernel: Array) -> Array:
 
 
 def _interleave(parities: list[Array]) -> Array:
-    """Pixels of four (n, h, w, c), for rows and columns even and odd, as one (n, 2h, 2w, c)."""
+    """Interleaves four (n, h, w, c), for even and odd rows and columns, to (n, 2h, 2w, c)."""
     count, height, width, channels = parities[0].shape
     grid = jnp.stack(parities).reshape(2, 2, count, height, width, channels)
     return grid.transpose(2, 3, 0, 4, 1, 5).reshape(count, 2 * height, 2 * width, channels)
@@ -219,10 +219,13 @@ def _merge_taps(kernel: Array, axis: int) -> tuple[Array, Array]:
     return even, odd
 
 
-def conv_parameters(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, Array | None]:
-    """Declares "kernel" and, if the module uses one, "bias", with PyTorch's defaults."""
-    kernel = module.param("kernel", module.kernel_init or torch_uniform(), shape, jnp.float32)
+def parameters(module: nn.Module, shape: tuple[int, ...]) -> tuple[Array, Array | None]:
+    """Declares "kernel" and, if the module uses it, "bias", with PyTorch's defaults.
+
+    shape: of the kernel, (kh, kw, c, features) or (c, features). Returns None for an unused bias.
+    """
+    kernel = module.param("kernel", module.kernel_init or torch_uniform, shape, jnp.float32)
     if not module.use_bias:
         return kernel, None
-    bias_init = module.bias_init or bounded_uniform(shape[0] * shape[1] * shape[2])
+    bias_init = module.bias_init or bounded_uniform(math.prod(shape[:-1]))
     return kernel, module.param("bias", bias_init, shape[-1:], jnp.float32)

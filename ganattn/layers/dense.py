@@ -2,10 +2,9 @@
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jax import Array
 
-from ganattn.layers.convolution import Initializer, bounded_uniform, torch_uniform
+from ganattn.layers.convolution import Initializer, parameters
 from ganattn.layers.lowering import on_cpu
 
 SMALL_BATCH = 8
@@ -14,7 +13,7 @@ SMALL_BATCH = 8
 class Dense(nn.Module):
     """x @ kernel + bias for x (n, features_in), in the kernel's precision.
 
-    Initialised as PyTorch does by default.
+    Initial values are PyTorch's defaults.
     """
 
     features: int
@@ -24,12 +23,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel_init = self.kernel_init or torch_uniform((0,))
-        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
-        bias = None
-        if self.use_bias:
-            bias_init = self.bias_init or bounded_uniform(x.shape[-1])
-            bias = self.param("bias", bias_init, (self.features,), jnp.float32)
+        kernel, bias = parameters(self, (x.shape[-1], self.features))
         x = x.astype(kernel.dtype)
         output = _matmul_rank_n(x, kernel) if on_cpu() and len(x) <= SMALL_BATCH else x @ kernel
         return output if bias is None else output + bias[None]
@@ -39,8 +33,8 @@ class Dense(nn.Module):
 def _matmul_rank_n(x: Array, kernel: Array) -> Array:
     """x @ kernel, whose weight gradient is a sum of outer products.
 
-    Written so, XLA fuses the gradient of U-GAT-IT's 268 M weights into the optimiser's update
-    instead of storing it; a matrix product would stand alone.
+    XLA fuses this form of the gradient of U-GAT-IT's 268 M weights into the optimizer's update
+    instead of storing it, which it does not do with a matrix product.
     """
     return x @ kernel
 

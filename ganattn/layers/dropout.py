@@ -1,4 +1,4 @@
-"""Dropout whose draws belong to an example, not to a device."""
+"""Dropout with random numbers that depend on the example, not on the device."""
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ from jax import Array
 def dropout(features: Array, keys: Array | None, site: int, rate: float = 0.5) -> Array:
     """Zeroes elements with probability `rate` and scales the rest up; the identity without keys.
 
-    features (n, h, w, c). keys (n,): one typed key for each example, from
-    `parallel.example_keys`. site: tells the places in a network apart that share the keys.
+    features: (n, h, w, c). keys: (n,), one typed key for each example, from `Examples.keys`. site:
+    number of this place in the network, folded into the keys.
     """
     if keys is None:
         return features

@@ -1,8 +1,8 @@
-"""The one place that chooses how an operation is computed on which platform.
+"""Selects the form of an operation for the platform that it is traced for.
 
-XLA's CPU convolutions crawl on small deep maps, where a matrix product over patches is many times
-faster; on GPU and TPU `lax.conv_general_dilated` is the fast path and stays untouched. All choices
-give the same numbers up to rounding.
+XLA's CPU convolutions are slow on small deep maps, where a matrix product over patches is many
+times faster; on GPU and TPU `lax.conv_general_dilated` is the fast path. All forms give the same
+numbers up to rounding.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ _target: contextvars.ContextVar[str | None] = contextvars.ContextVar("target", d
 
 @contextlib.contextmanager
 def lowering_for(platform: str) -> Iterator[None]:
-    """Traces what is inside for `platform` ("cpu", "gpu", "tpu") instead of the default backend."""
+    """Context that traces for `platform` ("cpu", "gpu", "tpu") instead of the default backend."""
     token = _target.set(platform)
     try:
         yield
@@ -25,5 +25,5 @@ def lowering_for(platform: str) -> Iterator[None]:
 
 
 def on_cpu() -> bool:
-    """True while tracing for a CPU."""
+    """Whether operations are traced for a CPU."""
     return (_target.get() or jax.default_backend()) == "cpu"

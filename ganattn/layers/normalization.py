@@ -1,4 +1,4 @@
-"""Normalisation of feature maps (n, h, w, c): instance, layer, their learned mixture, batch."""
+"""Normalization of feature maps (n, h, w, c): instance, layer, their learned mix, group, batch."""
 
 import dataclasses
 from typing import Any
@@ -12,24 +12,25 @@ from ganattn.layers.convolution import Initializer
 
 EPSILON = 1e-5
 NORMS = ("instance", "batch")
+STATISTICS = ("batch", "running", "image")
 
 
 def statistics_dtype(dtype: Any) -> Any:
-    """float32 for half-precision features, else the features' own precision."""
+    """The type of statistics: float32 for half-precision features, else that of the features."""
     return jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype
 
 
 def mix_instance_and_layer(
     features: Array, rho: Array | float, gamma: Array, beta: Array, unbiased: bool
 ) -> Array:
-    """gamma * (rho * instance-normalised + (1 - rho) * layer-normalised) + beta.
+    """gamma * (rho * instance-normalized + (1 - rho) * layer-normalized) + beta.
 
-    features (n, h, w, c); rho (c,) or a number: 1 is instance, 0 layer normalisation; gamma, beta
-    broadcast against (n, 1, 1, c). unbiased: variances divide by the count minus one.
-    Layer statistics follow exactly from the instance ones, and both normalisations are affine per
+    features: (n, h, w, c). rho: (c,) or a number; 1 is instance, 0 layer normalization. gamma,
+    beta: broadcast against (n, 1, 1, c). unbiased: variances are divided by the count minus one.
+    Layer statistics follow exactly from the instance ones, and both normalizations are affine per
     channel, so the map is read for two reductions and written once.
-    Source: U-GAT-IT eq. 1; the authors' PyTorch code has unbiased, their TensorFlow code biased
-    variance.
+    Source: U-GAT-IT eq. 1; variances are unbiased in the authors' PyTorch code and biased in their
+    TensorFlow code.
     """
     dtype = features.dtype
     x = features.astype(statistics_dtype(dtype))
@@ -49,7 +50,10 @@ def mix_instance_and_layer(
 
 
 def instance_norm(features: Array) -> Array:
-    """Instance normalisation without parameters, biased variance."""
+    """Instance normalization (Ulyanov et al. 2016) without parameters, with biased variance.
+
+    features: (n, h, w, c).
+    """
     dtype = features.dtype
     x = features.astype(statistics_dtype(dtype))
     mean = x.mean((1, 2), keepdims=True)
@@ -58,7 +62,7 @@ def instance_norm(features: Array) -> Array:
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation with biased variance; `affine` learns a scale and shift a channel."""
+    """Instance normalization with biased variance; `affine` adds a scale and shift per channel."""
 
     affine: bool = False
 
@@ -71,10 +75,11 @@ class InstanceNorm(nn.Module):
 
 
 class AdaLIN(nn.Module):
-    """Adaptive layer-instance normalisation: scale and shift come from outside.
+    """Adaptive layer-instance normalization: scale and shift are inputs.
 
-    `rho` (c,) lives in its own collection; `rho_offset` is subtracted and the result clipped to
-    [0, 1] before use (the TensorFlow code's "smoothing"). Source: U-GAT-IT eq. 1.
+    rho_init: initial value of `rho` (c,), which has its own collection. rho_offset: subtracted from
+    rho, and the difference is clipped to [0, 1] (the TensorFlow code's "smoothing"). unbiased: see
+    `mix_instance_and_layer`. Source: U-GAT-IT eq. 1.
     """
 
     rho_init: float = 0.9
@@ -92,9 +97,10 @@ class AdaLIN(nn.Module):
 
 
 class LIN(nn.Module):
-    """Layer-instance normalisation with a learned scale and shift a channel.
+    """Layer-instance normalization with a learned scale and shift per channel.
 
     The authors call it ILN (PyTorch) and layer_instance_norm (TensorFlow). rho starts at 0.
+    Source: U-GAT-IT section 2.1.1 and table 4.
     """
 
     rho_init: float = 0.0
@@ -108,7 +114,7 @@ class LIN(nn.Module):
 
 
 class AdaIN(nn.Module):
-    """Adaptive instance normalisation (Huang and Belongie 2017): AdaLIN whose rho is 1."""
+    """Adaptive instance normalization (Huang and Belongie 2017): AdaLIN whose rho is 1."""
 
     unbiased: bool = True
 
@@ -119,7 +125,7 @@ class AdaIN(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over height, width and channels with a learned scale and shift."""
+    """Layer normalization over height, width and channels with a learned scale and shift."""
 
     unbiased: bool = True
 
@@ -130,7 +136,7 @@ class LayerNorm(nn.Module):
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation (Wu and He 2018) with 32 groups, or one a channel where c < 32."""
+    """Group normalization (Wu and He 2018) with 32 groups, or one per channel where c < 32."""
 
     @nn.compact
     def __call__(self, features: Array) -> Array:
@@ -141,16 +147,17 @@ class GroupNorm(nn.Module):
 
 
 def near_one(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
-    """N(1, 0.02): how CycleGAN and pix2pix start the scale of batch normalisation."""
+    """N(1, 0.02): the initial scale of batch normalization in CycleGAN and pix2pix."""
     return 1 + 0.02 * jax.random.normal(key, shape, dtype)
 
 
 class BatchNorm(nn.Module):
-    """Batch normalisation as PyTorch has it, with running averages in `batch_stats`.
+    """Batch normalization (Ioffe and Szegedy 2015), with PyTorch's running averages.
 
-    The averages move by a tenth, the variance's towards the unbiased estimate; `batches` counts
-    the moves. axis_name: the mapped axis over whose devices a batch is counted as one. affine:
-    learns a scale and shift a channel. counts: whether `batches` moves. gamma_init: of the scale.
+    `batch_stats` has the averages, which move by a tenth (the variance's towards the unbiased
+    estimate), and `batches`, the number of their updates. axis_name: the mapped axis over whose
+    devices statistics are taken. affine: adds a scale and shift per channel. counts: whether
+    `batches` is incremented. gamma_init: of the scale.
     """
 
     axis_name: str | None = None
@@ -162,51 +169,54 @@ class BatchNorm(nn.Module):
     def __call__(self, features: Array, statistics: str = "running") -> Array:
         """features (n, h, w, c).
 
-        statistics: "batch" normalises by this batch and moves the averages if they are mutable,
-        "running" normalises by the averages, "picture" each picture by its own statistics.
+        statistics: "batch" normalizes by this batch and updates the averages if they are mutable,
+        "running" normalizes by the averages, "image" normalizes each image by its own statistics.
+        Raises ValueError for another value.
         """
+        if statistics not in STATISTICS:
+            raise ValueError(f"statistics is {statistics!r}: use one of {', '.join(STATISTICS)}")
         channels = features.shape[-1:]
         average = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
-        spread = self.variable("batch_stats", "variance", jnp.ones, channels, jnp.float32)
+        variances = self.variable("batch_stats", "variance", jnp.ones, channels, jnp.float32)
         batches = self.variable("batch_stats", "batches", jnp.zeros, (), jnp.float32)
 
         dtype = features.dtype
         x = features.astype(statistics_dtype(dtype))
         if statistics == "running":
-            mean, variance = average.value[None, None, None], spread.value[None, None, None]
+            mean, variance = average.value[None, None, None], variances.value[None, None, None]
         else:
-            axes = (1, 2) if statistics == "picture" else (0, 1, 2)
+            axes = (1, 2) if statistics == "image" else (0, 1, 2)
             axis_name = None
             if statistics == "batch" and not self.is_initializing():
                 axis_name = self.axis_name
             mean = _mean_over_devices(x.mean(axes, keepdims=True), axis_name)
             variance = _mean_over_devices(jnp.square(x - mean).mean(axes, keepdims=True), axis_name)
-            moves = statistics == "batch" and self.is_mutable_collection("batch_stats")
-            if moves and not self.is_initializing():
+            is_updated = statistics == "batch" and self.is_mutable_collection("batch_stats")
+            if is_updated and not self.is_initializing():
                 count = x.size // x.shape[-1] * (lax.axis_size(axis_name) if axis_name else 1)
                 unbiased = variance.ravel() * (count / max(count - 1, 1))
-                average.value = _moved(average.value, mean.ravel())
-                spread.value = _moved(spread.value, unbiased)
+                average.value = _move(average.value, mean.ravel())
+                variances.value = _move(variances.value, unbiased)
                 batches.value = batches.value + self.counts
-        normalised = (x - mean) * lax.rsqrt(variance + EPSILON)
+        normalized = (x - mean) * lax.rsqrt(variance + EPSILON)
         if not self.affine:
-            return normalised.astype(dtype)
+            return normalized.astype(dtype)
         gamma = self.param("gamma", self.gamma_init, channels, jnp.float32)
         beta = self.param("beta", nn.initializers.zeros, channels, jnp.float32)
-        return (gamma[None, None, None] * normalised + beta[None, None, None]).astype(dtype)
+        return (gamma[None, None, None] * normalized + beta[None, None, None]).astype(dtype)
 
 
 def _mean_over_devices(x: Array, axis_name: str | None) -> Array:
     return x if axis_name is None else lax.pmean(x, axis_name)
 
 
-def _moved(average: Array, value: Array) -> Array:
+def _move(average: Array, value: Array) -> Array:
     return (0.9 * average + 0.1 * value).astype(average.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Normalization:
-    """Which normalisation a network uses, and with whose statistics in this application.
+    """The normalization of a network, with the statistics of one application.
 
     kind: "instance" (no parameters) or "batch". statistics, axis_name, gamma_init: of `BatchNorm`.
     """
@@ -218,11 +228,11 @@ class Normalization:
 
     @property
     def conv_bias(self) -> bool:
-        """Convolutions have biases only where the normalisation brings none."""
+        """Whether convolutions have biases: only where the normalization has none."""
         return self.kind == "instance"
 
     def __call__(self, features: Array, name: str) -> Array:
-        """Normalises (n, h, w, c) inside a compact module; `name` holds the parameters."""
+        """Normalizes (n, h, w, c) inside a compact module; `name` holds the parameters."""
         if self.kind == "instance":
             return instance_norm(features)
         norm = BatchNorm(self.axis_name, gamma_init=self.gamma_init, name=name)

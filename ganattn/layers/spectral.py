@@ -1,9 +1,9 @@
-"""Spectral normalisation as explicit state.
+"""Spectral normalization as explicit state.
 
-The `spectral` collection holds, for each normalised weight, the power-iteration vectors u (out,)
-and v (in,). A training application runs one iteration, an evaluation uses the stored vectors as
-they are (like `torch.nn.utils.spectral_norm`; Flax's own runs one more). The layer's output is
-divided by sigma, which spares a rewritten copy of the weight.
+For each normalized weight, the `spectral` collection has the power-iteration vectors u (out,) and
+v (in,). A training application runs one iteration; an evaluation uses the stored vectors unchanged
+(like `torch.nn.utils.spectral_norm`; Flax's own runs one more iteration). The layer's output is
+divided by sigma, which avoids materializing a normalized copy of the weight.
 """
 
 from typing import Any
@@ -15,25 +15,24 @@ from flax.linen.dtypes import promote_dtype
 from jax import Array
 
 from ganattn.layers.convolution import (
-    Initializer,
-    Padding,
-    bounded_uniform,
-    conv_parameters,
+    Conv,
+    ConvTranspose,
     convolve,
     convolve_transposed,
     pad,
-    torch_uniform,
+    parameters,
 )
+from ganattn.layers.dense import Dense
 
 EPSILON = 1e-12
 
 
 def spectral_norms(module: nn.Module, kernel: Array, passes: int, update_stats: bool) -> Array:
-    """The largest singular value's estimates (passes,) for consecutive applications of `kernel`.
+    """Estimates (passes,) of the largest singular value for consecutive applications of `kernel`.
 
-    kernel (..., out) is seen as a matrix (in, out). With `update_stats` each pass runs one power
-    iteration and the vectors are stored; without, all passes use the stored ones.
-    Gradients flow through the kernel alone. Source: Miyato et al. 2018, algorithm 1.
+    kernel: (..., out), reshaped to a matrix (in, out). update_stats: each pass runs one power
+    iteration and the vectors are stored; otherwise all passes use the stored ones.
+    Gradients flow through the kernel only. Source: Miyato et al. 2018, algorithm 1.
     """
     matrix = kernel.reshape(-1, kernel.shape[-1])
     size_in, size_out = matrix.shape
@@ -54,34 +53,25 @@ def spectral_norms(module: nn.Module, kernel: Array, passes: int, update_stats: 
 
 
 def divide_passes(outputs: Array, norms: Array) -> Array:
-    """Divides the p-th of equal groups along the first axis by norms[p]."""
+    """Divides outputs (passes * n, ...) by norms (passes,), pass by pass."""
     grouped = outputs.astype(norms.dtype).reshape(norms.shape[0], -1) / norms[:, None]
     return grouped.reshape(outputs.shape).astype(outputs.dtype)
 
 
-class SpectralConv(nn.Module):
-    """Padding, spectrally normalised convolution and bias.
+class SpectralConv(Conv):
+    """`Conv` with a spectrally normalized kernel.
 
-    The input may hold several passes (a batch of real and a batch of fake pictures, say) one after
-    the other: each gets a power iteration of its own, as if they were applied in turn.
+    The input may contain several passes one after the other, such as a batch of real and a batch
+    of fake images: each has a power iteration of its own, as if they were applied in turn.
     """
 
-    features: int
-    kernel_size: int
-    stride: int = 1
-    padding: Padding = 0
-    pad_mode: str = "reflect"
     use_bias: bool = True
-    kernel_init: Initializer | None = None
-    bias_init: Initializer | None = None
-    dtype: Any = None
-    dilation: int = 1
 
     @nn.compact
     def __call__(self, images: Array, passes: int = 1, update_stats: bool = False) -> Array:
         """images (passes * n, h, w, c)."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel, bias = conv_parameters(self, shape)
+        kernel, bias = parameters(self, shape)
         norms = spectral_norms(self, kernel, passes, update_stats)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         images = pad(images, self.padding, self.pad_mode)
@@ -90,27 +80,22 @@ class SpectralConv(nn.Module):
         return output if bias is None else output + bias[None, None, None]
 
 
-class SpectralConvTranspose(nn.Module):
-    """Transposed convolution, stride 2 or 1, whose kernel is normalised; see `ConvTranspose`.
+class SpectralConvTranspose(ConvTranspose):
+    """`ConvTranspose`, with stride 2 or 1, with a spectrally normalized kernel.
 
-    The kernel is seen as a matrix (k * k * out, in), so that u has an entry for each channel of the
-    input: PyTorch's layout of 2018, in which a transposed convolution's weight is (in, out, k, k).
-    stride: 2 doubles height and width (kernel_size 3 or 4), 1 keeps them (an odd one).
+    The kernel is reshaped to a matrix (k * k * out, in), so u has an entry for each input channel,
+    as in PyTorch's layout of 2018, where a transposed convolution's weight is (in, out, k, k).
+    stride: 2 doubles height and width (kernel_size 3 or 4), 1 keeps them (odd kernel_size).
     """
 
-    features: int
-    kernel_size: int
-    stride: int = 2
     use_bias: bool = True
-    kernel_init: Initializer | None = None
-    bias_init: Initializer | None = None
-    dtype: Any = None
+    stride: int = 2
 
     @nn.compact
     def __call__(self, images: Array, update_stats: bool = False) -> Array:
         """images (n, h, w, c)."""
         shape = (self.kernel_size, self.kernel_size, images.shape[-1], self.features)
-        kernel, bias = conv_parameters(self, shape)
+        kernel, bias = parameters(self, shape)
         norms = spectral_norms(self, kernel.transpose(0, 1, 3, 2), 1, update_stats)
         images, kernel, bias = promote_dtype(images, kernel, bias, dtype=self.dtype)
         if self.stride == 2:
@@ -121,23 +106,15 @@ class SpectralConvTranspose(nn.Module):
         return output if bias is None else output + bias[None, None, None]
 
 
-class SpectralDense(nn.Module):
-    """x @ kernel / norm + bias for x (n, features_in)."""
+class SpectralDense(Dense):
+    """`Dense` with a spectrally normalized kernel. dtype: see `Conv`."""
 
-    features: int
     use_bias: bool = True
-    kernel_init: Initializer | None = None
-    bias_init: Initializer | None = None
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, update_stats: bool = False) -> Array:
-        kernel_init = self.kernel_init or torch_uniform((0,))
-        kernel = self.param("kernel", kernel_init, (x.shape[-1], self.features), jnp.float32)
-        bias = None
-        if self.use_bias:
-            bias_init = self.bias_init or bounded_uniform(x.shape[-1])
-            bias = self.param("bias", bias_init, (self.features,), jnp.float32)
+        kernel, bias = parameters(self, (x.shape[-1], self.features))
         norms = spectral_norms(self, kernel, 1, update_stats)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
         output = divide_passes(x @ kernel, norms)
@@ -154,10 +131,10 @@ def _unit(vector: Array) -> Array:
 
 @jax.custom_vjp
 def _with_gradient(matrix: Array, value: Array, u: Array, v: Array) -> Array:
-    """`value`, whose derivative by the matrix is the outer product of v and u.
+    """Returns `value`, whose derivative with respect to the matrix is the outer product of v and u.
 
-    The value is known from the power iteration; without this the backward pass would read the
-    matrix again.
+    The power iteration has computed the value; otherwise the backward pass would read the matrix
+    again.
     """
     del matrix, u, v
     return value

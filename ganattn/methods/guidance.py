@@ -1,362 +1,315 @@
-"""Attention-based spatial guidance: CycleGAN whose critics tell generators where to look.
+"""Attention-based spatial guidance: CycleGAN whose discriminators guide the generators.
 
-Lin et al., WACV 2021.
+Source: Lin et al., WACV 2021, its supplement, and the authors' attn_cycle_gan.
 """
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import Any, Self
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from ganattn import attention_bank, image_pool, losses
+from ganattn import losses
+from ganattn.config import check
 from ganattn.errors import ConfigError
-from ganattn.layers.attention_maps import BLENDS, blend, enlarge, neutral_value, to_unit_range
-from ganattn.methods.base import DTYPES, Method, Translation, apply_passes, as_metrics, dtype_of
-from ganattn.methods.cyclegan import DIRECTIONS, DISCRIMINATORS, GENERATORS, Weights
+from ganattn.layers.attention import BLENDS, blend, enlarge, neutral_value, to_unit_range
+from ganattn.memory import create_buffer, recall, remember
+from ganattn.methods.base import DTYPES, Direction, Output, apply_passes, as_metrics
 from ganattn.methods.families.image_translation import create_optimizer
+from ganattn.methods.families.two_domains import (
+    DISCRIMINATORS,
+    DOMAINS,
+    GENERATORS,
+    GROUPS,
+    CycleWeights,
+    TwoDomains,
+    cycle_objective,
+)
 from ganattn.networks.guided_discriminators import PostHocDiscriminator, TrainableDiscriminator
 from ganattn.networks.resnet import ResNetGenerator
-from ganattn.parallel import AXIS, mean_over, vary
 from ganattn.state import TrainState, Tree, Variables, split_networks
 
-CRITICS = {"posthoc_attn": PostHocDiscriminator, "trainable_attn": TrainableDiscriminator}
+GUIDING: dict[str, type[nn.Module]] = {
+    "posthoc_attn": PostHocDiscriminator,
+    "trainable_attn": TrainableDiscriminator,
+}
 SCHEMES = ("in_iteration", "buffer")
+# The stages of the supplement's table 1, as stages of `ResNetGenerator`.
 STAGES = {"F0": "", "F1": "stem", "F2": "down2", "F3": "block4", "F4": "block{last}"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Guidance(Method):
-    """Two generators, and for each domain a critic that judges pictures and maps its attention.
+class Guidance(TwoDomains):
+    """Two generators, and for each domain a discriminator whose attention maps guide them.
 
-    A step updates the generators, then the critics on the same fakes, which go through a pool.
-    Maps are constants to the generators. Where they come from is the scheme:
+    A step updates the generators, then the discriminators on the same fakes, which go through a
+    pool. Maps are constants to the generators. `guidance` says where they come from:
 
-    in_iteration: every picture that a generator takes, real, fake or for the identity, comes with
-        the map that the critic of the picture's own domain gives in the same step.
-    buffer: a real picture comes with the map that the critic of the other domain gave for its
-        translation when it was seen last, all ones at first; other passes are not guided. `memory`
-        keeps them before they are enlarged, (pictures, h/8, w/8, 1) a domain, whole on every
-        device, and a batch says by "index_a" and "index_b" (n,) int which pictures it holds.
+    in_iteration: every image that a generator takes, real, fake or for the identity, comes with the
+        map that the discriminator of the image's own domain gives in the same step.
+    buffer: a real image comes with the map that the discriminator of the other domain gave for its
+        translation when the image was last visited, all ones at first; other passes are not guided.
+        `memory` has the maps before they are enlarged, (images, h/8, w/8, 1) for each domain, and a
+        batch has the indices of its images, "index_a" and "index_b" (n,) int32.
 
-    blend, stage: how and where a map enters the generator; F0 is its input, F1 before and F2 after
-    down-sampling, F3 behind the fourth and F4 behind the last residual block.
-    buffer_sizes: pictures of domain a and b that are remembered. reconstruction_weight: of the
-    loss by which critics also tell reconstructions from real pictures.
+    blend, fusion_stage: how and where a map enters the generator; F0 is its input, F1 before and F2
+    after down-sampling, F3 after the fourth and F4 after the last residual block (supplement, table
+    1).
+    buffer_sizes: number of images of domains a and b in the buffer. reconstruction_weight: of the
+    loss by which discriminators also classify reconstructions as fake (the authors' use_rec).
     """
 
-    translates_with: ClassVar[tuple[str, ...]] = ("generator", "discriminator")
-
-    weights: Weights = dataclasses.field(default_factory=Weights)
+    weights: CycleWeights = dataclasses.field(default_factory=CycleWeights)
     blend: str = "rmult"
-    scheme: str = "in_iteration"
-    stage: str = "F0"
+    guidance: str = "in_iteration"
+    fusion_stage: str = "F0"
     buffer_sizes: tuple[int, int] = (0, 0)
     reconstruction_weight: float = 0.0
-    pool_size: int = 50
-    image_size: int = 256
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
         method = config.method
-        _check(method)
+        _check(config)
         dtype, blocks = DTYPES[method.dtype], method.num_residual_blocks
-        generator = ResNetGenerator(
+        generator: nn.Module = ResNetGenerator(
             method.width,
             blocks,
             guided_after=STAGES[method.fusion_stage].format(last=blocks),
             remat=method.remat,
             dtype=dtype,
         )
-        critic = CRITICS[method.discriminator](method.discriminator_width, dtype=dtype)
-        networks = dict.fromkeys(GENERATORS, generator) | dict.fromkeys(DISCRIMINATORS, critic)
-        groups = {"generator": GENERATORS, "discriminator": DISCRIMINATORS}
+        discriminator = GUIDING[method.discriminator](method.discriminator_width, dtype=dtype)
         return cls(
-            networks,
-            groups,
-            dict.fromkeys(groups, create_optimizer(config.optimizer)),
-            weights=Weights(method.lambda_a, method.lambda_b, method.lambda_identity),
-            blend=method.blend,
-            scheme=method.guidance,
-            stage=method.fusion_stage,
+            dict.fromkeys(GENERATORS, generator) | dict.fromkeys(DISCRIMINATORS, discriminator),
+            GROUPS,
+            dict.fromkeys(GROUPS, create_optimizer(config.optimizer)),
+            weights=CycleWeights(method.lambda_a, method.lambda_b, method.lambda_identity),
             buffer_sizes=(method.buffer_size_a, method.buffer_size_b),
-            reconstruction_weight=method.reconstruction_weight,
-            pool_size=method.pool_size,
-            image_size=method.image_size,
+            multiple=_multiple(method),
+            **cls.values_of(method),
         )
 
-    def mapped(self) -> Self:
-        """For `parallel.map_step`: batch normalisation, too, counts all devices' examples."""
-        networks = {name: module.clone(axis_name=AXIS) for name, module in self.networks.items()}
-        return dataclasses.replace(super().mapped(), networks=networks)
-
     def check_data(self, sizes: Mapping[str, int]) -> None:
-        """Raises ConfigError when the buffer is too small for these pictures."""
-        for domain, room in zip("ab", self.buffer_sizes, strict=True):
-            if self.scheme == "buffer" and sizes[domain] > room:
+        """Raises ConfigError when the buffer is too small for the training images."""
+        for domain, room in zip(DOMAINS, self.buffer_sizes, strict=True):
+            if self.guidance == "buffer" and sizes[domain] > room:
                 raise ConfigError(
                     f"config.method.buffer_size_{domain} is {room}: domain {domain} has "
-                    f"{sizes[domain]} pictures, set it to that"
+                    f"{sizes[domain]} images, set it to that"
                 )
+
+    def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
+        spec = dict(super().batch_spec(count))
+        if self.guidance == "buffer":
+            index = jax.ShapeDtypeStruct((count,), jnp.int32)
+            spec |= {f"index_{domain}": index for domain in DOMAINS}
+        return spec
+
+    def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
+        return (*super().networks_for(direction), self._guide(self.direction(direction)))
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
         channels = 4 if self.blend == "alpha" and name in GENERATORS else 3
         return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, channels), jnp.float32)
 
-    def create_state(
-        self, rng: Array, variables: Mapping[str, Variables] | None = None
-    ) -> TrainState:
-        """As `Method.create_state`; pool and maps have the precision of the networks."""
-        state = super().create_state(rng, variables)
-        dtype, size = dtype_of(state.variables), self.image_size
-        memory: dict[str, Tree] = {}
-        if self.pool_size:
-            shape = (size, size, 3)
-            memory["pool"] = {d: image_pool.empty(self.pool_size, shape, dtype) for d in "ab"}
-        if self.scheme == "buffer":
+    def create_memory(self, dtype: Any) -> Tree:
+        memory: dict[str, Tree] = {"pool": self.create_pools(dtype)} if self.pool_size else {}
+        if self.guidance == "buffer":
+            side = self.image_size // 8
             memory["attention"] = {
-                domain: attention_bank.empty(count, size // 8, size // 8, dtype)
-                for domain, count in zip("ab", self.buffer_sizes, strict=True)
+                domain: create_buffer(count, side, side, dtype)
+                for domain, count in zip(DOMAINS, self.buffer_sizes, strict=True)
             }
-        return state.replace(memory=memory)
+        return memory
 
-    def train_step(
-        self, state: TrainState, batch: Mapping[str, Array]
+    def step(
+        self, state: TrainState, batch: Mapping[str, Array], draws: Mapping[str, Array]
     ) -> tuple[TrainState, dict[str, Array]]:
-        """One update of the generators, then one of the critics.
+        """One update of the generators, then one of the discriminators.
 
-        batch: "a" and "b", (n, h, w, 3) in [-1, 1]; for the buffer also "index_a" and "index_b".
-        Metrics are unweighted terms, summed over domains, and the weighted totals.
+        Metrics are unweighted terms, summed over domains, and the weighted totals. Raises
+        ConfigError if the buffer lacks the indices of the images.
         """
-        real = {domain: batch[domain].astype(dtype_of(state.variables)) for domain in "ab"}
-        generators, kept = split_networks(state.variables, GENERATORS)
-        judges, statistics = split_networks(state.variables, DISCRIMINATORS)
-        if self.scheme == "buffer":
-            indices, bank = _indices(batch), state.memory["attention"]
-            maps = {domain: attention_bank.recall(bank[domain], indices[domain]) for domain in "ab"}
+        real, memory = self.real_images(state, batch), dict(state.memory)
+        generators, _ = split_networks(state.variables, GENERATORS)
+        discriminators, carried = split_networks(state.variables, DISCRIMINATORS)
+        if self.guidance == "buffer":
+            buffer, indices = memory["attention"], _indices(batch)
+            maps = {domain: recall(buffer[domain], indices[domain]) for domain in DOMAINS}
         else:
-            judged, statistics = self._judge(judges, statistics, real)
-            maps = _maps(judged)
+            outputs, carried = self._discriminate(discriminators, carried, real)
+            maps = _maps(outputs)
 
         loss = jax.grad(self._generator_loss, has_aux=True)
-        gradients, (statistics, made, terms) = loss(
-            vary(generators, self.axis_name), judges, statistics, real, maps
+        gradients, (carried, images, terms) = loss(
+            self.examples.vary(generators), discriminators, carried, real, maps
         )
-        state = self.update(state, "generator", gradients, kept)
+        state = self.update(state, "generator", gradients, carried)
 
-        memory = dict(state.memory)
-        shown = made["fake"]
+        fake = images["fake"]
         if self.pool_size:
-            memory["pool"], shown = self._exchange(state, made["fake"])
-        if self.scheme == "buffer":
+            rng = jax.random.fold_in(state.rng, state.step)
+            memory["pool"], fake = self.query_pools(memory["pool"], fake, rng)
+        if self.guidance == "buffer":
             memory["attention"] = {
-                source: attention_bank.remember(
-                    bank[source], indices[source], made["map"][target], self.axis_name
+                source: remember(
+                    buffer[source], indices[source], images["map"][target], self.examples
                 )
-                for source, target in DIRECTIONS
+                for source, target in (("a", "b"), ("b", "a"))
             }
-        loss = jax.grad(self._critic_loss, has_aux=True)
-        gradients, (statistics, metrics) = loss(
-            vary(judges, self.axis_name), statistics, real, shown, made["cycled"]
+        discriminators, carried = split_networks(state.variables, DISCRIMINATORS)
+        loss = jax.grad(self._discriminator_loss, has_aux=True)
+        gradients, (carried, metrics) = loss(
+            self.examples.vary(discriminators), carried, real, fake, images["cycled"]
         )
-        state = self.update(state, "discriminator", gradients, statistics)
-        state = state.replace(step=state.step + 1, memory=memory)
-        return state, mean_over({**terms, **metrics}, self.axis_name)
+        state = self.update(state, "discriminator", gradients, carried)
+        return state.replace(memory=memory), {**terms, **metrics}
 
-    def translate(
-        self, variables: Mapping[str, Variables], images: Array, direction: str = "a2b"
-    ) -> Translation:
-        """images (n, h, w, 3) in [-1, 1], h and w multiples of 4 (with trainable attention: of 8).
+    def _guide(self, direction: Direction) -> str:
+        """The discriminator whose map guides a new image."""
+        domain = direction.target if self.guidance == "buffer" else direction.source
+        return f"discriminator_{domain}"
 
-        attention is the map that guides the generator, (n, h, w, 1) in [0, 1]. The generator needs
-        its critic: that of the source domain, or with the buffer scheme, which has no map for a new
-        picture, that of the target domain, which then judges a first translation under a map of 1/2
-        (as the authors' code tests); without it this translation is returned, and no attention.
-        Raises ConfigError for an unknown direction, or where the critic is indispensable.
+    def _translate(
+        self, variables: Mapping[str, Variables], images: Array, direction: Direction
+    ) -> Output:
+        """attention is "guidance", the map that guides the generator, (n, h, w, 1) in [0, 1].
+
+        The map is that of the source domain's discriminator. The buffer has none for a new image:
+        there the target domain's discriminator gives the map, of a first translation under a map of
+        1/2 (as the authors' code tests); without its weights this translation is returned, and no
+        attention. Raises ConfigError where the discriminator is indispensable.
         """
-        if direction not in self.directions:
-            raise ConfigError(
-                f"direction is {direction!r}: use one of {', '.join(self.directions)}"
-            )
-        source, target = direction.split("2")
-        name, by_buffer = f"generator_{direction}", self.scheme == "buffer"
-        critic = f"discriminator_{target if by_buffer else source}"
-        images = images.astype(dtype_of({name: variables[name]}))
-        attention = None
-        if by_buffer:
+        name, guide = f"generator_{direction}", self._guide(direction)
+        guiding_images = images
+        if self.guidance == "buffer":
             half = self._constant_map(images, 0.5)
-            (seen,) = self._generate(variables[name], name, (images, half))
-            if critic not in variables:
-                return Translation(seen)
-        elif critic not in variables:
-            raise ConfigError(f"guidance by {critic} needs its weights: give them with {name}'s")
-        else:
-            seen = images
-        judged = self.networks[critic].apply(variables[critic], seen)
-        attention = to_unit_range(judged.attention)
-        (made,) = self._generate(variables[name], name, (images, attention))
-        return Translation(made, enlarge(attention, *images.shape[1:3]))
-
-    def pictures(
-        self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
-    ) -> dict[str, dict[str, Array]]:
-        """Per direction: source, guiding map, translation, back again, and the identity."""
-        grids = {}
-        for source, target in DIRECTIONS:
-            there = self.translate(variables, batch[source], f"{source}2{target}")
-            back = self.translate(variables, there.images, f"{target}2{source}")
-            kept = self.translate(variables, batch[source], f"{target}2{source}")
-            heatmap = {} if there.attention is None else {"attention": there.attention}
-            grids[f"{source}2{target}"] = {
-                "source": batch[source],
-                **heatmap,
-                "translation": there.images,
-                "cycle": back.images,
-                "identity": kept.images,
-            }
-        return grids
+            (guiding_images,) = self._generate(variables[name], name, (images, half))
+            if guide not in variables:
+                return Output(guiding_images)
+        elif guide not in variables:
+            raise ConfigError(f"guidance by {guide} needs its weights: give them with {name}'s")
+        output = self.networks[guide].apply(variables[guide], guiding_images)
+        attention = to_unit_range(output.heatmap)
+        (translation,) = self._generate(variables[name], name, (images, attention))
+        return Output(translation, OrderedDict(guidance=enlarge(attention, *images.shape[1:3])))
 
     def _constant_map(self, images, value):
         count, height, width, _ = images.shape
         return jnp.full((count, height // 8, width // 8, 1), value, images.dtype)
 
     def _generate(self, variables, name, *passes):
-        """One generator's pictures for several (images, map): no layer mixes examples."""
-        if self.stage == "F0":
-            images = jnp.concatenate([blend(*one, self.blend) for one in passes])
-            made = self.networks[name].apply(variables, images)
+        """One generator's images for several (images, map): no layer mixes examples."""
+        if self.fusion_stage == "F0":
+            images = jnp.concatenate([blend(*each, self.blend) for each in passes])
+            output = self.networks[name].apply(variables, images)
         else:
             images, attention = (jnp.concatenate(parts) for parts in zip(*passes, strict=True))
-            made = self.networks[name].apply(variables, images, attention=attention)
-        return jnp.split(made, len(passes))
+            output = self.networks[name].apply(variables, images, attention=attention)
+        return jnp.split(output.images, len(passes))
 
-    def _judge(self, judges, statistics, pictures, times=1):
-        """Each domain's pictures before its critic, and the moved statistics.
+    def _discriminate(self, discriminators, carried, images, times=1):
+        """The output of each domain's discriminator for its images, and the new carried state.
 
-        times: how often the authors' code does it, to the same result, but its averages move.
+        times: how often the authors' code applies it; the output is the same each time, but batch
+        normalization's averages move.
         """
-        judged, moved = {}, {}
-        for name in DISCRIMINATORS:
-            passes = [(pictures[name[-1]],)] * (times if statistics[name] else 1)
-            outputs, moved[name] = apply_passes(
-                self.networks[name], judges[name], statistics[name], passes, joint=False
+        outputs, new_carried = {}, {}
+        for domain, name in zip(DOMAINS, DISCRIMINATORS, strict=True):
+            passes = [(images[domain],)] * (times if carried[name] else 1)
+            every, new_carried[name] = apply_passes(
+                self.networks[name], discriminators[name], carried[name], passes, joint=False
             )
-            judged[name[-1]] = outputs[-1]
-        return judged, moved
+            outputs[domain] = every[-1]
+        return outputs, new_carried
 
-    def _generator_loss(self, generators, judges, statistics, real, maps):
-        in_iteration = self.scheme == "in_iteration"
+    def _generator_loss(self, generators, discriminators, carried, real, maps):
+        in_iteration = self.guidance == "in_iteration"
         nothing = self._constant_map(real["a"], neutral_value(self.blend))
-        fake, cycled, kept = {}, {}, {}
-        for source, target in DIRECTIONS:
-            name = f"generator_{source}2{target}"
-            passes = [(real[source], maps[source])]
+        fake, cycled, identity = {}, {}, {}
+        for direction in self.directions:
+            source, target = direction.source, direction.target
+            name, passes = f"generator_{direction}", [(real[source], maps[source])]
             if self.weights.identity > 0:
                 passes.append((real[target], maps[target] if in_iteration else nothing))
-            fake[target], *kept[target] = self._generate(generators[name], name, *passes)
-        judged, statistics = self._judge(judges, statistics, fake, 2 if in_iteration else 1)
-        seen = _maps(judged)
-        for source, target in DIRECTIONS:
-            name = f"generator_{target}2{source}"
-            back = (fake[target], seen[target] if in_iteration else nothing)
-            (cycled[source],) = self._generate(generators[name], name, back)
+            fake[target], *others = self._generate(generators[name], name, *passes)
+            identity.update((target, image) for image in others)
+        outputs, carried = self._discriminate(
+            discriminators, carried, fake, times=2 if in_iteration else 1
+        )
+        fake_maps = _maps(outputs)
+        for direction in self.directions:
+            target, name = direction.target, f"generator_{direction.reverse}"
+            back = (fake[target], fake_maps[target] if in_iteration else nothing)
+            (cycled[direction.source],) = self._generate(generators[name], name, back)
 
-        terms, total = dict.fromkeys(("adversarial", "cycle", "identity"), 0.0), 0.0
-        for domain in "ab":
-            adversarial = losses.least_squares(judged[domain].logits, True)
-            cycle = losses.mean_absolute(cycled[domain], real[domain])
-            identity = sum(losses.mean_absolute(one, real[domain]) for one in kept[domain])
-            weight = getattr(self.weights, domain)
-            total += adversarial + weight * (cycle + self.weights.identity * identity)
-            for term, value in zip(terms, (adversarial, cycle, identity), strict=True):
-                terms[term] += value
-        made = {"fake": fake, "cycled": cycled, "map": seen}
-        return total, (statistics, made, as_metrics("generator", terms, total))
+        logits = {domain: outputs[domain].logits for domain in DOMAINS}
+        total, terms = cycle_objective(
+            self.weights, losses.least_squares, logits, real, cycled, identity
+        )
+        images = {"fake": fake, "cycled": cycled, "map": fake_maps}
+        return total, (carried, images, as_metrics("generator", terms, total))
 
-    def _critic_loss(self, judges, statistics, real, fake, cycled):
-        terms, moved = {}, {}
-        for name in DISCRIMINATORS:
-            domain = name[-1]
+    def _discriminator_loss(self, discriminators, carried, real, fake, cycled):
+        terms, new_carried = {}, {}
+        for domain, name in zip(DOMAINS, DISCRIMINATORS, strict=True):
             passes = [(real[domain],), (fake[domain],)]
             if self.reconstruction_weight:
                 passes.append((cycled[domain],))
-            (on_real, on_fake, *on_cycled), moved[name] = apply_passes(
-                self.networks[name], judges[name], statistics[name], passes, joint=False
+            (on_real, on_fake, *on_cycled), new_carried[name] = apply_passes(
+                self.networks[name], discriminators[name], carried[name], passes, joint=False
             )
+            # CycleGAN eq. 1 with the least squares of its section 4, halved as in its code.
             terms[domain] = 0.5 * losses.least_squares(on_real.logits, True)
             terms[domain] += 0.5 * losses.least_squares(on_fake.logits, False)
-            for judged in on_cycled:
-                extra = losses.least_squares(judged.logits, False)
+            for output in on_cycled:
+                extra = losses.least_squares(output.logits, False)
                 terms[domain] += self.reconstruction_weight * extra
         total = terms["a"] + terms["b"]
-        return total, (moved, as_metrics("discriminator", terms, total))
-
-    def _exchange(self, state, fake):
-        key = jax.random.fold_in(state.rng, state.step)
-        pairs = {
-            domain: image_pool.exchange(
-                state.memory["pool"][domain],
-                fake[domain],
-                jax.random.fold_in(key, number),
-                self.axis_name,
-            )
-            for number, domain in enumerate("ab")
-        }
-        return {d: pair[0] for d, pair in pairs.items()}, {d: pair[1] for d, pair in pairs.items()}
+        return total, (new_carried, as_metrics("discriminator", terms, total))
 
 
-def _maps(judged: Tree) -> dict[str, Array]:
-    """Each domain's maps, in [0, 1] and constants to what follows."""
-    return {d: jax.lax.stop_gradient(to_unit_range(one.attention)) for d, one in judged.items()}
+def _maps(outputs: Tree) -> dict[str, Array]:
+    """Each domain's maps, in [0, 1] and constant to what follows."""
+    return {
+        domain: jax.lax.stop_gradient(to_unit_range(output.heatmap))
+        for domain, output in outputs.items()
+    }
 
 
 def _indices(batch: Mapping[str, Array]) -> dict[str, Array]:
     if "index_a" not in batch or "index_b" not in batch:
         raise ConfigError(
-            "config.method.guidance is 'buffer', but the data give no index_a and index_b: "
-            "use 'in_iteration', or a source that numbers its pictures"
+            "config.method.guidance is 'buffer', but the batch has no index_a and index_b: "
+            "use 'in_iteration', or a data source that numbers its images"
         )
-    return {domain: batch[f"index_{domain}"] for domain in "ab"}
+    return {domain: batch[f"index_{domain}"] for domain in DOMAINS}
 
 
-def _check(method: ConfigDict) -> None:
-    allowed = {
-        "discriminator": tuple(CRITICS),
-        "blend": BLENDS,
-        "guidance": SCHEMES,
-        "fusion_stage": STAGES,
-        "dtype": tuple(DTYPES),
-    }
-    for field, values in allowed.items():
-        if method[field] not in values:
-            raise ConfigError(
-                f"config.method.{field} is {method[field]!r}: use one of {', '.join(values)}"
-            )
-    multiple = 8 if method.discriminator == "trainable_attn" else 4
-    if method.image_size % multiple or method.image_size < 24:
-        raise ConfigError(
-            f"config.method.image_size is {method.image_size}: give a multiple of {multiple}, "
-            "at least 24"
-        )
+def _multiple(method: ConfigDict) -> int:
+    return 8 if method.discriminator == "trainable_attn" else 4
+
+
+def _check(config: ConfigDict) -> None:
+    method = config.method
+    check(config, "method.discriminator", choices=GUIDING)
+    check(config, "method.blend", choices=BLENDS)
+    check(config, "method.guidance", choices=SCHEMES)
+    check(config, "method.fusion_stage", choices=STAGES)
+    check(config, "method.dtype", choices=DTYPES)
+    check(config, "method.image_size", multiple_of=_multiple(method), least=24)
+    check(config, "method.num_residual_blocks", least=4 if method.fusion_stage == "F3" else 1)
+    check(config, "method.pool_size", least=0)
     if method.fusion_stage != "F0" and method.blend != "rmult":
         raise ConfigError(
             f"config.method.blend is {method.blend!r} at fusion stage {method.fusion_stage}: "
             "use 'rmult', or stage F0"
         )
-    needed = 4 if method.fusion_stage == "F3" else 1
-    if method.num_residual_blocks < needed:
-        raise ConfigError(
-            f"config.method.num_residual_blocks is {method.num_residual_blocks}: "
-            f"fusion stage {method.fusion_stage} needs at least {needed}"
-        )
-    if method.pool_size < 0:
-        raise ConfigError(f"config.method.pool_size is {method.pool_size}: give at least 0")
-    sizes = (method.buffer_size_a, method.buffer_size_b)
-    if method.guidance == "buffer" and min(sizes) < 1:
-        raise ConfigError(
-            f"config.method.buffer_size_a and _b are {sizes[0]} and {sizes[1]}: "
-            "give the number of pictures in each domain"
-        )
+    if method.guidance == "buffer":
+        check(config, "method.buffer_size_a", least=1)
+        check(config, "method.buffer_size_b", least=1)

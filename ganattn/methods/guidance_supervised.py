@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from ganattn import attention_bank, losses
+from ganattn import losses, memory
 from ganattn.errors import ConfigError
-from ganattn.layers.attention_maps import blend
+from ganattn.layers.attention import blend
 from ganattn.methods.base import (
     DTYPES,
     Direction,
@@ -25,7 +25,7 @@ from ganattn.methods.base import (
     dtype_of,
 )
 from ganattn.methods.families.image_translation import create_optimizer
-from ganattn.methods.guidance import CRITICS
+from ganattn.methods.guidance import GUIDING
 from ganattn.networks.map_upsampler import MapUpsampler
 from ganattn.networks.unet import UNetGenerator
 from ganattn.parallel import AXIS, example_keys, mean_over, vary
@@ -60,7 +60,7 @@ class SupervisedGuidance(Method):
         networks = {
             GENERATOR: UNetGenerator(method.width, method.num_downs, "instance", dtype=dtype),
             UPSAMPLER: MapUpsampler(method.upsampler_width, dtype=dtype),
-            CRITIC: CRITICS[method.discriminator](method.discriminator_width, dtype=dtype),
+            CRITIC: GUIDING[method.discriminator](method.discriminator_width, dtype=dtype),
         }
         groups = {"generator": (GENERATOR, UPSAMPLER), "discriminator": (CRITIC,)}
         return cls(
@@ -100,7 +100,7 @@ class SupervisedGuidance(Method):
         """As `Method.create_state`; the maps have the precision of the networks."""
         state = super().create_state(rng, variables)
         side = self.image_size // 8
-        bank = attention_bank.empty(self.buffer_size, side, side, dtype_of(state.variables))
+        bank = memory.create_buffer(self.buffer_size, side, side, dtype_of(state.variables))
         return state.replace(memory=bank)
 
     def train_step(
@@ -114,7 +114,7 @@ class SupervisedGuidance(Method):
         a, b = (batch[domain].astype(dtype_of(state.variables)) for domain in "ab")
         if "index_a" not in batch:
             raise ConfigError("the data give no index_a: use a source that numbers its pictures")
-        maps = attention_bank.recall(state.memory, batch["index_a"])
+        maps = memory.recall(state.memory, batch["index_a"])
         keys = None
         if self.dropout:
             rng = jax.random.fold_in(state.rng, state.step)
@@ -140,7 +140,7 @@ class SupervisedGuidance(Method):
         state = state.replace(
             step=state.step + 1,
             variables={**state.variables, **merge_networks(judge, judged)},
-            memory=attention_bank.remember(state.memory, batch["index_a"], seen, self.axis_name),
+            memory=memory.remember(state.memory, batch["index_a"], seen, self.examples),
         )
         return state, mean_over({**metrics, **terms}, self.axis_name)
 
@@ -161,7 +161,7 @@ class SupervisedGuidance(Method):
         made, attention = self._generate(variables, images, maps, None)
         if CRITIC in variables:
             pair = jnp.concatenate([images, made], -1)
-            maps = self.networks[CRITIC].apply(variables[CRITIC], pair).attention
+            maps = self.networks[CRITIC].apply(variables[CRITIC], pair).heatmap
             made, attention = self._generate(variables, images, maps, None)
         return Translation(made, attention)
 
@@ -203,11 +203,11 @@ class SupervisedGuidance(Method):
             "l1": losses.mean_absolute(fake, b),
         }
         total = terms["adversarial"] + self.lambda_l1 * terms["l1"]
-        return total, (moved, on_fake.attention, as_metrics("generator", terms, total))
+        return total, (moved, on_fake.heatmap, as_metrics("generator", terms, total))
 
 
 def _check(method: ConfigDict) -> None:
-    for field, values in {"discriminator": tuple(CRITICS), "dtype": tuple(DTYPES)}.items():
+    for field, values in {"discriminator": tuple(GUIDING), "dtype": tuple(DTYPES)}.items():
         if method[field] not in values:
             raise ConfigError(
                 f"config.method.{field} is {method[field]!r}: use one of {', '.join(values)}"

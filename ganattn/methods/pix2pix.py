@@ -21,10 +21,10 @@ from ganattn.methods.base import (
     dtype_of,
 )
 from ganattn.methods.families.image_translation import (
-    check,
+    TEST_STATISTICS,
+    check_config,
     create_discriminator,
     create_optimizer,
-    translate,
 )
 from ganattn.networks.unet import UNetGenerator
 from ganattn.parallel import AXIS, example_keys, mean_over, vary
@@ -58,7 +58,7 @@ class Pix2Pix(Method):
         method = config.method
         if method.num_downs < 2:
             raise ConfigError(f"config.method.num_downs is {method.num_downs}: give at least 2")
-        check(method, multiple=1 << method.num_downs)
+        check_config(config, multiple=1 << method.num_downs)
         generator = UNetGenerator(
             method.width, method.num_downs, method.norm, dtype=DTYPES[method.dtype]
         )
@@ -133,7 +133,11 @@ class Pix2Pix(Method):
 
         Raises ConfigError for an unknown direction.
         """
-        return translate(self, self.test_statistics, variables, images, direction)
+        self.direction(direction)
+        images = images.astype(dtype_of({GENERATOR: variables[GENERATOR]}))
+        statistics = TEST_STATISTICS[self.test_statistics]
+        network = self.networks[GENERATOR]
+        return Translation(network.apply(variables[GENERATOR], images, statistics=statistics))
 
     def pictures(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array]

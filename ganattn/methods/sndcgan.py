@@ -150,7 +150,7 @@ class SNDCGAN(Method):
         """Pictures from latent vectors `images` (n, latent_size), by the running statistics.
 
         attentions: with SPAP a map a fuse, (n, h/2, w/2, 1) in [0, 1], in their order; with
-        self-attention that of `layers.self_attention`. Raises ConfigError for an unknown direction.
+        self-attention that of `layers.attention`. Raises ConfigError for an unknown direction.
         """
         if direction not in self.directions:
             raise ConfigError(f"direction is {direction!r}: use {', '.join(self.directions)}")

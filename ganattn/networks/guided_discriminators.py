@@ -1,6 +1,6 @@
-"""Discriminators that tell where they look: post-hoc and trainable attention (Lin et al. 2021)."""
+"""Discriminators with attention maps: post-hoc and trainable (Lin et al. 2021)."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -8,34 +8,34 @@ from jax import Array
 
 from ganattn.layers.convolution import DCGAN_INITS, Conv
 from ganattn.layers.normalization import BatchNorm, Normalization, statistics_dtype
+from ganattn.networks.outputs import DiscriminatorOutput
 from ganattn.networks.patchgan import PatchDiscriminator
-
-
-class Guided(NamedTuple):
-    """logits (n, h', w', 1), unbounded; attention (n, h/8, w/8, 1), at least 0 and unscaled."""
-
-    logits: Array
-    attention: Array
 
 
 class PostHocDiscriminator(PatchDiscriminator):
     """A PatchGAN whose attention is the mean magnitude of its last strided features.
 
-    It has a PatchGAN's parameters and fields. Source: Zagoruyko and Komodakis 2017, p = 1.
+    Its parameters and fields are those of a PatchGAN. Source: Zagoruyko and Komodakis 2017,
+    section 3.1, sum of absolute values to the power p = 1.
     """
 
-    def __call__(self, images: Array, statistics: str = "running") -> Guided:
-        """images (n, h, w, c) in [-1, 1]; statistics: of batch normalisation, see `BatchNorm`."""
-        logits, features = super().__call__(images, statistics)
-        return Guided(logits, _mean_of_channels(jnp.abs(features)))
+    def __call__(self, images: Array, statistics: str = "running") -> DiscriminatorOutput:
+        """images (n, h, w, c) in [-1, 1]; statistics: of batch normalization, see `BatchNorm`.
+
+        attention: "posthoc" (n, h/8, w/8, 1), at least 0.
+        """
+        output = super().__call__(images, statistics)
+        attention = _mean_of_channels(jnp.abs(output.features[self.num_layers - 1]))
+        return output._replace(attention={"posthoc": attention})
 
 
 class TrainableDiscriminator(nn.Module):
-    """A PatchGAN whose features are weighed by 1 + a mask that a branch of its own learns.
+    """A PatchGAN whose features are multiplied by 1 + a mask from a separate branch.
 
     width: channels of the first layer (the authors' ndf). norm: of the trunk, "instance" or
-    "batch"; the mask branch has batch normalisation in any case, over the devices of `axis_name`
-    together. Source: Wang et al. 2017, H = (1 + M) T; the layers follow the authors' code.
+    "batch"; the mask branch always has batch normalization, with statistics over the devices of
+    `axis_name`. Source: Wang et al. 2017 eq. 3, H = (1 + M) T; Lin et al. 2021, supplement,
+    section 2. The layers follow the authors' code.
     """
 
     width: int = 64
@@ -44,10 +44,10 @@ class TrainableDiscriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images: Array, statistics: str = "running") -> Guided:
+    def __call__(self, images: Array, statistics: str = "running") -> DiscriminatorOutput:
         """images (n, h, w, c) in [-1, 1], h and w multiples of 8; statistics: see `BatchNorm`.
 
-        attention is the mask's mean over channels, in (0, 1).
+        attention: "mask" (n, h/8, w/8, 1), its mean over channels, in (0, 1).
         """
         norm = Normalization(self.norm, statistics, self.axis_name)
         options = {"padding": 1, "pad_mode": "zero", "dtype": self.dtype, **DCGAN_INITS}
@@ -63,14 +63,14 @@ class TrainableDiscriminator(nn.Module):
         conv4 = Conv(8 * self.width, 4, use_bias=norm.conv_bias, **options, name="conv4")
         x = nn.leaky_relu(norm(conv4((1 + mask) * x), "conv4_norm"), 0.2)
         classifier = Conv(1, 4, use_bias=True, **options, name="classifier")
-        return Guided(classifier(x), _mean_of_channels(mask))
+        return DiscriminatorOutput(classifier(x), (x,), {"mask": _mean_of_channels(mask)})
 
 
 class _MaskBranch(nn.Module):
-    """From (n, h, w, c) to a mask (n, h/4, w/4, features) in (0, 1): down, across, and a skip.
+    """Maps (n, h, w, c) to a mask (n, h/4, w/4, features) in (0, 1), with a skip connection.
 
-    The authors' code scales the inner map to the trunk's size, which it has already, and holds a
-    convolution that it never applies; both are left out.
+    The authors' code also resizes the inner map to the trunk's size, which it already has, and
+    declares a convolution that it never applies; both are omitted.
     """
 
     features: int

@@ -1,20 +1,21 @@
 """The residual generator of CycleGAN (Zhu et al. 2017, appendix 7.2; Johnson et al. 2016)."""
 
-from functools import partial
+from collections import OrderedDict
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from ganattn.layers.attention_maps import blend
+from ganattn.layers.attention import blend
 from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
 from ganattn.layers.dropout import dropout
 from ganattn.layers.normalization import Normalization
+from ganattn.networks.outputs import GeneratorOutput
 
 
-class ResidualBlock(nn.Module):
-    """Two reflection-padded 3x3 convolutions with norms, ReLU between them, plus the input."""
+class ResNetBlock(nn.Module):
+    """Two reflection-padded 3x3 convolutions with norms, a ReLU between them, and a skip."""
 
     features: int
     norm: Normalization
@@ -35,12 +36,13 @@ class ResidualBlock(nn.Module):
 class ResNetGenerator(nn.Module):
     """Two strided convolutions, residual blocks, two transposed convolutions.
 
-    width: channels of the first layer (the authors' ngf). Pictures may have any number of channels.
-    norm: "instance" or "batch", the latter over the devices of `axis_name` together.
+    width: channels of the first layer (the authors' ngf). Images may have any number of channels.
+    norm: "instance" or "batch"; the latter takes its statistics over the devices of `axis_name`.
     Stages are "stem", "down1", "down2", "block1" and so on, "up1" and "up2". pyramid: a module of
-    `layers.pyramid` applied to the features of stage `pyramid_after`; its attention maps are sown
-    into "intermediates". guided_after: the stage whose features a given attention map multiplies.
+    `layers.pyramid`, applied to the features of stage `pyramid_after`; its attention maps are
+    returned. guided_after: the stage whose features are multiplied by 1 + a given attention map.
     remat: recompute residual blocks in the backward pass instead of storing them.
+    Source: CycleGAN appendix 7.2 (c7s1-64, d128, d256, 9 R256, u128, u64, c7s1-3).
     """
 
     width: int = 64
@@ -61,18 +63,28 @@ class ResNetGenerator(nn.Module):
         dropout_keys: Array | None = None,
         statistics: str = "running",
         attention: Array | None = None,
-    ) -> Array:
-        """images (n, h, w, c) in [-1, 1], h and w multiples of 4, to (n, h, w, channels).
+    ) -> GeneratorOutput:
+        """Maps images (n, h, w, c) in [-1, 1], h and w multiples of 4, to (n, h, w, channels).
 
-        dropout_keys: one typed key an example, or None for none. statistics: of batch
-        normalisation, see `BatchNorm`. attention: (n, h', w', 1) for `guided_after`.
+        dropout_keys: one typed key for each example, or None without dropout. statistics: of batch
+        normalization, see `BatchNorm`. attention: (n, h', w', 1) for `guided_after`.
         """
+        attention_maps: OrderedDict[str, Array] = OrderedDict()
+
+        def finish(stage, x):
+            if attention is not None and stage == self.guided_after:
+                x = blend(x, attention, "rmult")
+            if self.pyramid is None or stage != self.pyramid_after:
+                return x
+            pooled = self.pyramid(x, norm)
+            attention_maps.update(pooled.attentions)
+            return pooled.features
+
         norm = Normalization(self.norm, statistics, self.axis_name)
         options = {"use_bias": norm.conv_bias, **DCGAN_INITS, "dtype": self.dtype}
-        block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
+        block = nn.remat(ResNetBlock) if self.remat else ResNetBlock
 
         x = Conv(self.width, 7, padding=3, **options, name="stem")(images)
-        finish = partial(self._finish, norm=norm, attention=attention)
         x = finish("stem", nn.relu(norm(x, "stem_norm")))
         for i in (1, 2):
             down = Conv(
@@ -87,13 +99,4 @@ class ResNetGenerator(nn.Module):
             up = ConvTranspose(self.width << (2 - i), 3, **options, name=f"up{i}")
             x = finish(f"up{i}", nn.relu(norm(up(x), f"up{i}_norm")))
         output = Conv(self.channels, 7, padding=3, **{**options, "use_bias": True}, name="output")
-        return jnp.tanh(output(x))
-
-    def _finish(self, stage, x, norm, attention):
-        if attention is not None and stage == self.guided_after:
-            x = blend(x, attention, "rmult")
-        if self.pyramid is None or stage != self.pyramid_after:
-            return x
-        pooled = self.pyramid(x, norm)
-        self.sow("intermediates", "attentions", pooled.attentions)
-        return pooled.features
+        return GeneratorOutput(jnp.tanh(output(x)), attention_maps)

@@ -9,9 +9,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
+from ganattn.layers.attention import SelfAttention
 from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
 from ganattn.layers.normalization import Normalization
-from ganattn.layers.self_attention import SelfAttention
 from ganattn.layers.self_modulation import SelfModulatedBatchNorm
 from ganattn.layers.spectral import SpectralConv, SpectralConvTranspose, SpectralDense
 

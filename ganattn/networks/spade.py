@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from ganattn.layers.attention import ChannelAttention, SpatialAttention
 from ganattn.layers.convolution import Conv
-from ganattn.layers.feature_attention import ChannelAttention, SpatialAttention
 from ganattn.layers.normalization import instance_norm
 from ganattn.layers.spade import SPADE, SPADE_INITS, resize_nearest
 from ganattn.layers.spectral import SpectralConv

@@ -1,8 +1,10 @@
 """U-GAT-IT's generator and discriminator (Kim et al. 2020, tables 4 to 6)."""
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -20,15 +22,17 @@ from ganattn.layers.normalization import (
     LayerNorm,
 )
 from ganattn.layers.spectral import SpectralConv
+from ganattn.networks.outputs import DiscriminatorOutput, GeneratorOutput
 
 DECODER_NORMS = ("adalin", "adain", "in", "ln", "gn")
 
 
 @dataclasses.dataclass(frozen=True)
 class Profile:
-    """Where the authors' two code bases differ in the networks.
+    """The differences between the networks of the authors' two code bases.
 
-    conv_bias: biases in every convolution and dense layer, else only where PyTorch's code has them.
+    conv_bias: biases in every convolution and dense layer; otherwise only where the PyTorch code
+    has them.
     affine_instance_norm: scale and shift in the encoder. unbiased_variance: in the decoder.
     rho_init, rho_offset: of AdaLIN. shared_cam: one classifier with bias for both poolings.
     stride2_padding: of the generator's 3x3 convolutions. stride1_padding: of the discriminator's
@@ -74,98 +78,51 @@ TENSORFLOW = Profile(
 PROFILES = {"pytorch": PYTORCH, "tf": TENSORFLOW}
 
 
-class Generated(NamedTuple):
-    """images (n, h, w, c) in [-1, 1]; cam_logits (n, 2) and heatmap (n, h/4, w/4, 1) with CAM."""
-
-    images: Array
-    cam_logits: Array | None
-    heatmap: Array | None
-
-
-class Judged(NamedTuple):
-    """logits (n, h', w', 1), unbounded; cam_logits (n, 2) and heatmap (n, h'', w'', 1) with CAM."""
-
-    logits: Array
-    cam_logits: Array | None
-    heatmap: Array | None
-
-
 class ResidualBlock(nn.Module):
-    """Two padded 3x3 convolutions, each with a norm, ReLU between them, plus the input.
+    """Two padded 3x3 convolutions with norms, a ReLU between them, and a skip.
 
-    `norms` makes both normalisations; the same `style` (gamma and beta, or nothing) goes to each.
+    norm, conv: constructors of the layers; both norms receive the same `style` (gamma and beta, or
+    nothing). Source: U-GAT-IT table 4, ResBlock and AdaResBlock.
     """
 
     features: int
-    norms: Callable[[str], nn.Module]
+    norm: Callable[..., nn.Module]
     conv: Callable[..., Conv]
 
     @nn.compact
     def __call__(self, x: Array, *style: Array) -> Array:
         y = self.conv(self.features, 3, padding=1, name="conv1")(x)
-        y = nn.relu(self.norms("norm1")(y, *style))
+        y = nn.relu(self.norm(name="norm1")(y, *style))
         y = self.conv(self.features, 3, padding=1, name="conv2")(y)
-        return x + self.norms("norm2")(y, *style)
+        return x + self.norm(name="norm2")(y, *style)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Parts:
-    """Makes the generator's layers, each with the profile's biases, initialisers and statistics."""
-
-    profile: Profile
-    decoder_norm: str
-    dtype: Any
-
-    def inits(self) -> dict[str, Initializer | None]:
-        return {"kernel_init": self.profile.kernel_init, "bias_init": self.profile.bias_init}
-
-    def conv(self, features: int, kernel_size: int, **options: Any) -> Conv:
-        bias = self.profile.conv_bias
-        return Conv(
-            features, kernel_size, use_bias=bias, **self.inits(), dtype=self.dtype, **options
-        )
-
-    def up_conv(self, features: int, name: str) -> UpConv:
-        bias = self.profile.conv_bias
-        return UpConv(features, bias, **self.inits(), dtype=self.dtype, name=name)
-
-    def dense(self, features: int, name: str) -> Dense:
-        return Dense(features, self.profile.conv_bias, **self.inits(), name=name)
-
-    def encoder_norm(self, name: str) -> nn.Module:
-        return InstanceNorm(self.profile.affine_instance_norm, name=name)
-
-    def block_norm(self, name: str) -> nn.Module:
-        profile = self.profile
-        if self.decoder_norm == "adalin":
-            return AdaLIN(
-                profile.rho_init, profile.rho_offset, profile.unbiased_variance, name=name
-            )
-        if self.decoder_norm == "adain":
-            return AdaIN(profile.unbiased_variance, name=name)
-        return self._fixed_norm(name)
-
-    def up_norm(self, name: str) -> nn.Module:
-        if self.decoder_norm == "adalin":
-            return LIN(unbiased=self.profile.unbiased_variance, name=name)
-        return self._fixed_norm(name)
-
-    def _fixed_norm(self, name: str) -> nn.Module:
-        if self.decoder_norm == "gn":
-            return GroupNorm(name=name)
-        if self.decoder_norm == "ln":
-            return LayerNorm(self.profile.unbiased_variance, name=name)
-        return InstanceNorm(affine=True, name=name)
+def _decoder_norms(kind: str, profile: Profile) -> tuple[Callable[..., nn.Module], ...]:
+    """Constructors of the normalization of residual blocks, and of that after up-sampling."""
+    unbiased = profile.unbiased_variance
+    fixed: dict[str, Callable[..., nn.Module]] = {
+        "in": partial(InstanceNorm, affine=True),
+        "ln": partial(LayerNorm, unbiased),
+        "gn": GroupNorm,
+    }
+    adaptive: dict[str, tuple[Callable[..., nn.Module], ...]] = {
+        "adalin": (
+            partial(AdaLIN, profile.rho_init, profile.rho_offset, unbiased),
+            partial(LIN, unbiased=unbiased),
+        ),
+        "adain": (partial(AdaIN, unbiased), fixed["in"]),
+    }
+    return adaptive[kind] if kind in adaptive else (fixed[kind], fixed[kind])
 
 
 class Generator(nn.Module):
-    """Encoder, class-activation attention, and a decoder normalised by AdaLIN and LIN.
+    """Encoder, class activation attention, and a decoder with AdaLIN and LIN (table 4).
 
-    width: channels of the first layer. light: gamma and beta come from the average-pooled map
-    instead of the whole one, so that pictures of any size (multiples of 4) can be translated.
-    decoder_norm: "adalin", or one of the paper's ablations: "adain" keeps the adaptive scale and
-    shift without the layer part, "in", "ln" and "gn" learn one scale and shift a channel.
-    remat: recompute residual blocks in the backward pass instead of storing them.
+    width: channels of the first layer. light: gamma and beta are computed from the average-pooled
+    map instead of the complete one, so images of any size (multiples of 4) can be translated.
+    decoder_norm: "adalin", or one of the paper's ablations (figure 3, table 1): "adain" keeps the
+    adaptive scale and shift without the layer part, "in", "ln" and "gn" learn one scale and shift
+    for each channel. remat: recompute residual blocks in the backward pass instead of storing them.
     """
 
     width: int = 64
@@ -178,48 +135,68 @@ class Generator(nn.Module):
     remat: bool = False
     dtype: Any = None
 
+    @property
+    def is_adaptive(self) -> bool:
+        """Whether gamma and beta of the decoder depend on the image."""
+        return self.decoder_norm in ("adalin", "adain")
+
+    @property
+    def has_fixed_size(self) -> bool:
+        """Whether parameters depend on the size of images: a dense layer takes all pixels."""
+        return self.is_adaptive and not self.light
+
     @nn.compact
-    def __call__(self, images: Array) -> Generated:
-        """images (n, h, w, channels) in [-1, 1], h and w multiples of 4."""
-        make = _Parts(self.profile, self.decoder_norm, self.dtype)
+    def __call__(self, images: Array) -> GeneratorOutput:
+        """images (n, h, w, channels) in [-1, 1], h and w multiples of 4.
+
+        With CAM, attention is "cam" (n, h/4, w/4, 1), at least 0, and extras has "cam_logits"
+        (n, 2).
+        """
+        profile, deep = self.profile, 4 * self.width
+        inits = {"kernel_init": profile.kernel_init, "bias_init": profile.bias_init}
+        options = {"use_bias": profile.conv_bias, **inits, "dtype": self.dtype}
+        conv, dense = partial(Conv, **options), partial(Dense, deep, profile.conv_bias, **inits)
+        encoder_norm = partial(InstanceNorm, profile.affine_instance_norm)
+        block_norm, up_norm = _decoder_norms(self.decoder_norm, profile)
         block = nn.remat(ResidualBlock) if self.remat else ResidualBlock
-        deep = 4 * self.width
 
-        x = make.conv(self.width, 7, padding=3, name="stem")(images)
-        x = nn.relu(make.encoder_norm("stem_norm")(x))
+        x = conv(self.width, 7, padding=3, name="stem")(images)
+        x = nn.relu(encoder_norm(name="stem_norm")(x))
         for i in (1, 2):
-            padding = self.profile.stride2_padding
-            x = make.conv(self.width << i, 3, stride=2, padding=padding, name=f"down{i}")(x)
-            x = nn.relu(make.encoder_norm(f"down{i}_norm")(x))
+            padding = profile.stride2_padding
+            x = conv(self.width << i, 3, stride=2, padding=padding, name=f"down{i}")(x)
+            x = nn.relu(encoder_norm(name=f"down{i}_norm")(x))
         for i in range(self.num_residual_blocks):
-            x = block(deep, make.encoder_norm, make.conv, name=f"encode{i + 1}")(x)
+            x = block(deep, encoder_norm, conv, name=f"encode{i + 1}")(x)
 
-        cam_logits = heatmap = None
+        attention, extras = OrderedDict(), OrderedDict()
         if self.cam:
-            x, cam_logits, heatmap = ClassActivationAttention(
-                shared=self.profile.shared_cam, **make.inits(), dtype=self.dtype, name="attention"
-            )(x)
+            attend = ClassActivationAttention(
+                shared=profile.shared_cam, **inits, dtype=self.dtype, name="attention"
+            )
+            x, extras["cam_logits"], attention["cam"] = attend(x)
 
         style: tuple[Array, ...] = ()
-        if self.decoder_norm in ("adalin", "adain"):
+        if self.is_adaptive:
             hidden = x.mean((1, 2)) if self.light else x.reshape(x.shape[0], -1)
-            hidden = nn.relu(make.dense(deep, "mlp1")(hidden))
-            hidden = nn.relu(make.dense(deep, "mlp2")(hidden))
-            style = make.dense(deep, "gamma")(hidden), make.dense(deep, "beta")(hidden)
+            hidden = nn.relu(dense(name="mlp1")(hidden))
+            hidden = nn.relu(dense(name="mlp2")(hidden))
+            style = dense(name="gamma")(hidden), dense(name="beta")(hidden)
         for i in range(self.num_residual_blocks):
-            x = block(deep, make.block_norm, make.conv, name=f"decode{i + 1}")(x, *style)
+            x = block(deep, block_norm, conv, name=f"decode{i + 1}")(x, *style)
         for i in (1, 2):
-            x = make.up_conv(deep >> i, f"up{i}")(x)
-            x = nn.relu(make.up_norm(f"up{i}_norm")(x))
-        x = make.conv(self.channels, 7, padding=3, name="output")(x)
-        return Generated(jnp.tanh(x), cam_logits, heatmap)
+            x = UpConv(deep >> i, **options, name=f"up{i}")(x)
+            x = nn.relu(up_norm(name=f"up{i}_norm")(x))
+        x = conv(self.channels, 7, padding=3, name="output")(x)
+        return GeneratorOutput(jnp.tanh(x), attention, extras)
 
 
 class Discriminator(nn.Module):
-    """Spectrally normalised PatchGAN with class-activation attention.
+    """Spectrally normalized PatchGAN with class activation attention (tables 5 and 6).
 
     num_layers: as the authors count: `num_layers - 2` strided convolutions, one with stride 1, and
-    the classifier; 7 is the global discriminator (receptive field 286), 5 the local one (70).
+    the classifier; 7 is the global discriminator of table 6 (receptive field 286), 5 the local one
+    of table 5 (70).
     """
 
     width: int = 64
@@ -229,11 +206,16 @@ class Discriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images: Array, passes: int = 1, update_stats: bool = False) -> Judged:
-        """images (passes * n, h, w, c) in [-1, 1]; each pass has a power iteration of its own."""
+    def __call__(
+        self, images: Array, passes: int = 1, update_stats: bool = False
+    ) -> DiscriminatorOutput:
+        """images (passes * n, h, w, c) in [-1, 1]; each pass runs a power iteration of its own.
+
+        With CAM, attention is "cam" (n, h', w', 1) and extras has "cam_logits" (n, 2).
+        """
         profile, strided = self.profile, self.num_layers - 2
         inits = {"kernel_init": profile.kernel_init, "bias_init": profile.bias_init}
-        x = images
+        x, features = images, []
         for i in range(strided + 1):
             last = i == strided
             conv = SpectralConv(
@@ -246,9 +228,10 @@ class Discriminator(nn.Module):
                 name=f"conv{i + 1}",
             )
             x = nn.leaky_relu(conv(x, passes, update_stats), 0.2)
-        cam_logits = heatmap = None
+            features.append(x)
+        attention, extras = OrderedDict(), OrderedDict()
         if self.cam:
-            attention = ClassActivationAttention(
+            attend = ClassActivationAttention(
                 negative_slope=0.2,
                 spectral=True,
                 shared=profile.shared_cam,
@@ -256,7 +239,7 @@ class Discriminator(nn.Module):
                 dtype=self.dtype,
                 name="attention",
             )
-            x, cam_logits, heatmap = attention(x, passes, update_stats)
+            x, extras["cam_logits"], attention["cam"] = attend(x, passes, update_stats)
         classifier = SpectralConv(
             1,
             4,
@@ -266,4 +249,5 @@ class Discriminator(nn.Module):
             dtype=self.dtype,
             name="classifier",
         )
-        return Judged(classifier(x, passes, update_stats), cam_logits, heatmap)
+        logits = classifier(x, passes, update_stats)
+        return DiscriminatorOutput(logits, tuple(features), attention, extras)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from reference import assert_equal, check_steps, networks_of
 
-from ganattn import image_pool, interop, methods, parallel
+from ganattn import interop, methods, parallel
 from ganattn.config import find, load
 from ganattn.errors import ConfigError, ForeignFileError
+from ganattn.memory import ImagePool
 from ganattn.optimizers import epoch_decay
 
 TERMS = {
@@ -67,18 +68,18 @@ def test_names_go_to_the_authors_and_back(variant):
 
 
 def random_variables(variant):
-    """Of whole numbers, which counters hold too."""
+    """Integers, which counters can be, too."""
     state = jax.eval_shape(method_of(variant).create_state, jax.random.key(0))
     random = np.random.default_rng(0)
     return jax.tree.map(lambda x: random.integers(0, 99, x.shape).astype(x.dtype), state.variables)
 
 
-def test_their_critic_a_judges_domain_b(steps):
+def test_their_discriminator_a_is_of_domain_b(steps):
     arrays = networks_of(steps, "cyclegan")["D_A"]
     assert list(interop.from_authors("cyclegan", {"D_A": arrays})) == ["discriminator_b"]
 
 
-def test_averages_of_instance_normalisation_are_dropped(steps):
+def test_averages_of_instance_normalization_are_dropped(steps):
     arrays = networks_of(steps, "cyclegan")["G_A"]
     averages = {"running_mean": np.zeros(2), "running_var": np.ones(2), "num_batches_tracked": 7}
     old = {f"module.{key}": array for key, array in arrays.items()}
@@ -96,21 +97,21 @@ def test_counters_may_be_missing():
     assert back["batch_stats"]["stem_norm"]["batches"] == 0
 
 
-def test_pictures_that_are_not_rgb_are_refused(steps):
+def test_images_that_are_not_rgb_are_refused(steps):
     arrays = networks_of(steps, "cyclegan")
     arrays["G_A"]["model.1.weight"] = arrays["G_A"]["model.1.weight"][:, :1]
     with pytest.raises(ForeignFileError, match="'G_A' takes 1 channels instead of 3"):
         interop.method_fields("cyclegan", arrays)
 
 
-def test_pool_fills_then_gives_earlier_pictures_back():
-    pool = image_pool.empty(3, (1, 1, 1), jnp.float32)
-    exchange = jax.jit(lambda p, x, k: image_pool.exchange(p, x, k, None))
+def test_pool_fills_then_returns_earlier_images():
+    pool = ImagePool.create(3, (1, 1, 1), jnp.float32)
+    query = jax.jit(lambda pool, images, key: pool.query(images, key, parallel.Examples()))
     stored, swaps = [], 0
     for step in range(20):
         images = np.arange(4.0, dtype="f").reshape(4, 1, 1, 1) + 4 * step + 1
-        pool, taken = exchange(pool, images, jax.random.key(step))
-        for new, out in zip(images.ravel(), np.ravel(taken), strict=True):
+        pool, outputs = query(pool, images, jax.random.key(step))
+        for new, out in zip(images.ravel(), np.ravel(outputs), strict=True):
             if len(stored) < 3:
                 stored.append(new)
                 assert out == new

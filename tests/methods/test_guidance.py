@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from reference import arrays_under, assert_equal, close, networks_of, nhwc, quick_jit, train_on
 
-from ganattn import attention_bank, interop, methods, parallel
+from ganattn import interop, memory, methods, parallel
 from ganattn.config import find, load
 from ganattn.errors import ConfigError
-from ganattn.layers.attention_maps import enlarge, to_unit_range
+from ganattn.layers.attention import enlarge, to_unit_range
 from ganattn.networks.guided_discriminators import PostHocDiscriminator, TrainableDiscriminator
 from ganattn.networks.map_upsampler import MapUpsampler
 from ganattn.runs.checkpoints import Checkpoints
@@ -57,26 +57,26 @@ def method_of(variant="", name="guidance", **fields):
 
 
 def batches(count, size=8, dtype=np.float64):
-    """Pictures, the same ones from time to time, by the numbers that they have in their domain."""
+    """Images, the same ones from time to time, with their indices in their domains."""
     random = np.random.default_rng(0)
-    pictures = random.uniform(-1, 1, (2, 12, 32, 32, 3)).astype(dtype)
-    made = []
+    images = random.uniform(-1, 1, (2, 12, 32, 32, 3)).astype(dtype)
+    batches = []
     for _ in range(count):
         a, b = (random.permutation(12)[:size].astype(np.int32) for _ in "ab")
-        made.append({"a": pictures[0][a], "b": pictures[1][b], "index_a": a, "index_b": b})
-    return made
+        batches.append({"a": images[0][a], "b": images[1][b], "index_a": a, "index_b": b})
+    return batches
 
 
 def shapes(tree):
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
 
 
-def first_judgement(method, variables, images):
-    """What generator a2b makes of pictures, and the map by which critic b judges it."""
-    generator, critic = (method.networks[name] for name in ("generator_a2b", "discriminator_b"))
-    made = generator.apply(variables["generator_a2b"], images)
-    judged = critic.apply(variables["discriminator_b"], made)
-    return made, to_unit_range(judged.attention)
+def first_translation(method, variables, images):
+    """The output of generator a2b, and discriminator b's map of it."""
+    generator, guide = (method.networks[name] for name in ("generator_a2b", "discriminator_b"))
+    translation = generator.apply(variables["generator_a2b"], images).images
+    output = guide.apply(variables["discriminator_b"], translation)
+    return translation, to_unit_range(output.heatmap)
 
 
 class Golden:
@@ -133,34 +133,35 @@ def test_steps_equal_the_authors(golden):
         close(trained[network][key], file[name], 1e-6, name)
     if golden.system == "guidance_supervised":
         close(state.memory, nhwc(file["bank/a"]), 1e-9)
-    elif golden.method.scheme == "buffer":
-        for domain, kept in state.memory["attention"].items():
-            close(enlarge(kept, 32, 32), nhwc(file[f"bank/{domain}"]), 1e-9)
+    elif golden.method.guidance == "buffer":
+        for domain, maps in state.memory["attention"].items():
+            close(enlarge(maps, 32, 32), nhwc(file[f"bank/{domain}"]), 1e-9)
 
 
 @pytest.mark.parametrize("golden", ["buffer"], indirect=True)
 def test_maps_live_until_the_next_visit_through_a_checkpoint(golden, tmp_path):
     state, batch = golden.start(), golden.batch(0)
     before = jax.device_get(state.memory["attention"])
-    assert all((bank == 1).all() for bank in before.values())
-    moved, _ = golden.step(state, batch)
-    bank, index = jax.device_get(moved.memory["attention"]), {"a": 0, "b": 2}
-    for domain, kept in bank.items():
-        others = np.delete(kept, index[domain], 0)
-        assert (others == 1).all() and kept[index[domain]].min() == 0
-    # What was stored is what the critic of the other domain says of this picture's translation.
-    said = quick_jit(partial(first_judgement, golden.method))(state.variables, 2 * batch["a"])[1]
-    np.testing.assert_allclose(bank["a"][:1], said, rtol=1e-9)
+    assert all((maps == 1).all() for maps in before.values())
+    new, _ = golden.step(state, batch)
+    buffer, index = jax.device_get(new.memory["attention"]), {"a": 0, "b": 2}
+    for domain, maps in buffer.items():
+        others = np.delete(maps, index[domain], 0)
+        assert (others == 1).all() and maps[index[domain]].min() == 0
+    # The map of the image is that of its translation by the discriminator of the other domain.
+    first = quick_jit(partial(first_translation, golden.method))
+    _, expected = first(state.variables, 2 * batch["a"])
+    np.testing.assert_allclose(buffer["a"][:1], expected, rtol=1e-9)
 
     store = Checkpoints(tmp_path / "checkpoints")
-    store.save(1, moved, {})
+    store.save(1, new, {})
     store.wait()
     like = jax.eval_shape(golden.start)
     restored, _ = store.restore(like, parallel.create_mesh(jax.devices()[:1]))
     store.close()
-    assert_equal(restored.memory, moved.memory, 0)
+    assert_equal(restored.memory, new.memory, 0)
     again, metrics = golden.step(restored, batch)
-    expected, expected_metrics = golden.step(moved, batch)
+    expected, expected_metrics = golden.step(new, batch)
     assert_equal((again.variables, metrics), (expected.variables, expected_metrics), 0)
 
 
@@ -189,18 +190,21 @@ def test_count_of_the_map_upsampler():
     [("pha", PostHocDiscriminator(2), ""), ("tam", TrainableDiscriminator(2), "_eval")],
 )
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-5), (np.float64, 1e-12)])
-def test_critics_equal_the_authors(golden_folder, x64, name, network, suffix, dtype, tolerance):
+def test_discriminators_equal_the_authors(
+    golden_folder, x64, name, network, suffix, dtype, tolerance
+):
     file = np.load(golden_folder / "cyclegan_networks.npz")
     arrays = arrays_under(file, f"{name}/state/", dtype)
     (variables,) = interop.from_authors("guidance", {"D_A": arrays}).values()
-    judged = quick_jit(network.apply)(variables, nhwc(file["input"]).astype(dtype))
-    close(judged.logits, nhwc(file[f"{name}/output{suffix}"]), tolerance)
-    # Their code scales a batch by its common extremes; it is made for batches of one picture. The
+    output = quick_jit(network.apply)(variables, nhwc(file["input"]).astype(dtype))
+    attention = output.heatmap
+    close(output.logits, nhwc(file[f"{name}/output{suffix}"]), tolerance)
+    # Their code scales a batch by its common extremes; it is written for batches of one image. The
     # small span of these masks takes digits.
-    low, high = judged.attention.min(), judged.attention.max()
-    scaled = enlarge((judged.attention - low) / (high - low), 64, 64)
+    low, high = attention.min(), attention.max()
+    scaled = enlarge((attention - low) / (high - low), 64, 64)
     close(scaled, nhwc(file[f"{name}/attention{suffix}"]), tolerance * high / (high - low))
-    each = to_unit_range(judged.attention)
+    each = to_unit_range(attention)
     assert (each.min((1, 2, 3)) == 0).all() and (each.max((1, 2, 3)) == 1).all()
 
 
@@ -219,28 +223,31 @@ def test_translation_gives_the_map_that_guided_it(golden_folder):
     method = method_of(**fields, image_size=64)
     variables = interop.from_authors("guidance", networks)
     images = nhwc(file["step0/real_A"])
-    made = quick_jit(method.translate)(variables, images)
-    close(made.attention, nhwc(file["step0/attention_A"]), 1e-5)
+    inputs = {"image": images}
+    output = quick_jit(method.generate)(variables, inputs)
+    close(output.heatmap, nhwc(file["step0/attention_A"]), 1e-5)
     generator = method.networks["generator_a2b"]
-    expected = generator.apply(variables["generator_a2b"], images * (1 + made.attention))
-    close(made.images, np.asarray(expected), 1e-5)
+    expected = generator.apply(variables["generator_a2b"], images * (1 + output.heatmap))
+    close(output.images, np.asarray(expected.images), 1e-5)
+    assert method.networks_for("b2a") == ("generator_b2a", "discriminator_b")
     del variables["discriminator_a"]
     with pytest.raises(ConfigError, match="discriminator_a needs its weights"):
-        method.translate(variables, images)
+        method.generate(variables, inputs)
     with pytest.raises(ConfigError, match="direction is 'a2c'"):
-        method.translate(variables, images, "a2c")
+        method.generate(variables, inputs, "a2c")
 
 
-def test_a_new_picture_is_guided_by_its_first_translation():
+def test_a_new_image_is_guided_by_its_first_translation():
     method = method_of("tiny,buffer")
     variables = quick_jit(method.create_state)(jax.random.key(0)).variables
     images = batches(1, 2, np.float32)[0]["a"]
-    translate = quick_jit(method.translate)
-    made = translate(variables, images)
-    first, said = quick_jit(partial(first_judgement, method))(variables, 1.5 * images)
-    np.testing.assert_allclose(made.attention, enlarge(said, 32, 32), atol=1e-4)
-    alone = translate({"generator_a2b": variables["generator_a2b"]}, images)
-    assert alone.attention is None
+    generate = quick_jit(method.generate)
+    output = generate(variables, {"image": images})
+    first, attention = quick_jit(partial(first_translation, method))(variables, 1.5 * images)
+    np.testing.assert_allclose(output.heatmap, enlarge(attention, 32, 32), atol=1e-4)
+    alone = generate({"generator_a2b": variables["generator_a2b"]}, {"image": images})
+    assert alone.heatmap is None
+    assert method.networks_for("a2b") == ("generator_a2b", "discriminator_b")
     np.testing.assert_allclose(alone.images, first, atol=1e-5)
 
 
@@ -252,12 +259,12 @@ def test_files_of_the_authors_go_there_and_back(golden):
             np.testing.assert_array_equal(array, arrays[key])
 
 
-def test_bank_keeps_the_last_of_equal_indices():
-    bank = attention_bank.empty(3, 1, 1, jnp.float32)
+def test_the_buffer_keeps_the_last_of_equal_indices():
+    buffer = memory.create_buffer(3, 1, 1, jnp.float32)
     indices, maps = jnp.array([2, 0, 2, 7]), jnp.arange(4.0).reshape(4, 1, 1, 1)
-    bank = attention_bank.remember(bank, indices, maps, None)
-    assert bank.ravel().tolist() == [1, 1, 2]
-    assert attention_bank.recall(bank, jnp.array([2, 9])).ravel().tolist() == [2, 1]
+    buffer = memory.remember(buffer, indices, maps, parallel.Examples())
+    assert buffer.ravel().tolist() == [1, 1, 2]
+    assert memory.recall(buffer, jnp.array([2, 9])).ravel().tolist() == [2, 1]
 
 
 def test_eight_devices_equal_one(x64):
@@ -266,11 +273,11 @@ def test_eight_devices_equal_one(x64):
     data = batches(3)
     data[2]["index_a"][5] = data[2]["index_a"][1]  # twice in one global batch, on two devices
     one, several = (train_on(method, data, n, b) for n, b in ((1, None), (8, "pmap")))
-    # Biases before instance normalisation have no gradient but rounding, which Adam enlarges.
+    # Biases before instance normalization have no gradient but rounding, which Adam enlarges.
     assert_equal(one, several, 1e-9)
     assert_equal((one[0].memory, one[1]), (several[0].memory, several[1]))
-    kept = np.concatenate([x.ravel() for x in one[0].memory["attention"].values()])
-    assert 0 < (kept == 1).mean() < 1
+    maps = np.concatenate([x.ravel() for x in one[0].memory["attention"].values()])
+    assert 0 < (maps == 1).mean() < 1
 
 
 @pytest.mark.parametrize(
@@ -312,8 +319,8 @@ def test_variants_keep_the_state_as_it_is(name, variant):
     new, metrics = jax.eval_shape(method.train_step, state, batch)
     assert shapes(new) == shapes(state)
     assert {"generator/total", "discriminator/total"} <= set(metrics)
-    made = jax.eval_shape(method.translate, state.variables, batch["a"])
-    assert made.images.shape == (2, 32, 32, 3) and made.attention.shape == (2, 32, 32, 1)
+    output = jax.eval_shape(method.generate, state.variables, {"image": batch["a"]})
+    assert output.images.shape == (2, 32, 32, 3) and output.heatmap.shape == (2, 32, 32, 1)
 
 
 @pytest.mark.parametrize(
@@ -335,16 +342,16 @@ def test_later_fusion_multiplies_what_the_next_layer_takes(stage, following):
 
     def apply(variables):
         with nn.intercept_methods(multiply):
-            expected = generator.apply(variables, images)
-        guided = generator.apply(variables, images, attention=maps)
-        return expected, guided, generator.apply(variables, images)
+            expected = generator.apply(variables, images).images
+        guided = generator.apply(variables, images, attention=maps).images
+        return expected, guided, generator.apply(variables, images).images
 
     expected, guided, plain = quick_jit(apply)(variables)
     np.testing.assert_allclose(guided, expected, rtol=1e-4, atol=1e-5)
     assert np.abs(guided - plain).max() > 1e-3
 
 
-def test_the_buffer_needs_numbered_pictures():
+def test_the_buffer_needs_numbered_images():
     method = method_of("tiny,buffer")
     state = jax.eval_shape(method.create_state, jax.random.key(0))
     batch = {d: jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32) for d in "ab"}
@@ -364,7 +371,7 @@ def test_the_buffer_needs_numbered_pictures():
         ("guidance", {"image_size": 36, "discriminator": "trainable_attn"}, "multiple of 8"),
         ("guidance", {"fusion_stage": "F1", "blend": "alpha"}, "blend is 'alpha' at fusion stage"),
         ("guidance", {"fusion_stage": "F3", "num_residual_blocks": 3}, "at least 4"),
-        ("guidance", {"guidance": "buffer"}, "buffer_size_a and _b are 0 and 0"),
+        ("guidance", {"guidance": "buffer"}, "buffer_size_a is 0: give at least 1"),
         ("guidance", {"pool_size": -1}, "pool_size is -1"),
         ("guidance_supervised", {"image_size": 96}, "multiple of 128"),
         ("guidance_supervised", {"buffer_size": 0}, "buffer_size is 0"),

@@ -43,11 +43,11 @@ def parts(tree):
 
 def states(method, count, state, size=2):
     """(state, metrics) after each of `count` steps."""
-    step, seen = quick_jit(method.train_step), []
+    step, after = quick_jit(method.train_step), []
     for batch in batches(count, size):
         state, metrics = step(state, batch)
-        seen.append((state, metrics))
-    return seen
+        after.append((state, metrics))
+    return after
 
 
 def test_until_the_start_it_is_cyclegan_bit_for_bit_then_all_moves(x64):
@@ -89,9 +89,9 @@ def test_late_discriminators_move_after_the_start(x64):
     state = in_float64(method)
     drawn, _ = parts(jax.device_get(state.variables))
     assert {name.split("'")[1] for name in drawn} == set(method.networks)
-    seen = states(method, START + 2, state)
-    assert_equal(parts(seen[START - 1][0].variables)[0], drawn, 0)
-    late, _ = parts(seen[-1][0].variables)
+    after = states(method, START + 2, state)
+    assert_equal(parts(after[START - 1][0].variables)[0], drawn, 0)
+    late, _ = parts(after[-1][0].variables)
     assert not [name for name, value in late.items() if np.array_equal(value, drawn[name])]
 
 
@@ -110,15 +110,15 @@ def test_translation_gives_every_fuse_and_the_last():
     method = method_of("tiny,fine_to_coarse", width=2)
     variables = quick_jit(method.create_state)(jax.random.key(0)).variables
     images = batches(1, 2)[0]["a"].astype(np.float32)
-    made = quick_jit(method.translate)(variables, images)
-    assert set(made.attentions) == {"c3d1", "c3d6", "c3d12", "c3d18"}
-    for attention in made.attentions.values():
+    output = quick_jit(method.generate)(variables, {"image": images})
+    assert list(output.attention) == ["c3d1", "c3d6", "c3d12", "c3d18"]
+    for attention in output.attention.values():
         assert attention.shape == (2, 16, 16, 1) and 0 < attention.min() < attention.max() < 1
-    np.testing.assert_array_equal(made.attention, made.attentions["c3d18"])
+    np.testing.assert_array_equal(output.heatmap, output.attention["c3d18"])
     narrow = method_of("tiny,narrow", width=2)
     shapes = jax.eval_shape(narrow.create_state, jax.random.key(0)).variables
-    made = jax.eval_shape(narrow.translate, shapes, images)
-    assert set(made.attentions) == {"c3d5", "c3d3", "c3d1", "c1d1"}
+    output = jax.eval_shape(narrow.generate, shapes, {"image": images})
+    assert list(output.attention) == ["c3d5", "c3d3", "c3d1", "c1d1"]
 
 
 @pytest.mark.parametrize("variant", ["aspp", "vanilla"])
@@ -126,8 +126,8 @@ def test_without_fuses_there_is_no_attention(variant):
     method = method_of(f"tiny,{variant}")
     state = jax.eval_shape(method.create_state, jax.random.key(0))
     images = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
-    made = jax.eval_shape(method.translate, state.variables, images)
-    assert made.attention is None and made.attentions is None
+    output = jax.eval_shape(method.generate, state.variables, {"image": images})
+    assert output.heatmap is None and not output.attention
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_counts(variant, generator, discriminator):
 
 
 def test_the_start_is_in_the_middle_of_the_papers_schedule():
-    for variant, pictures in (("maps", 1_096), ("cityscapes", 2_975)):
+    for variant, count in (("maps", 1_096), ("cityscapes", 2_975)):
         config = config_of(variant)
-        assert config.method.pyramid_start_step == 100 * pictures
-        assert config.optimizer.total_steps == 200 * pictures
+        assert config.method.pyramid_start_step == 100 * count
+        assert config.optimizer.total_steps == 200 * count
         assert from_dict(to_dict(config)) == config
 
 

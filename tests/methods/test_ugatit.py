@@ -10,6 +10,7 @@ from ganattn import interop, methods
 from ganattn.config import find, load
 from ganattn.errors import ConfigError
 from ganattn.interop.ugatit import NETWORKS
+from ganattn.methods import Input
 from ganattn.state import split_networks
 
 CASES = ("light", "full")
@@ -47,7 +48,7 @@ def golden(golden_folder, case, dtype):
     return file, methods.create(config), networks
 
 
-def pictures(file, step, dtype=np.float32):
+def images_of(file, step, dtype=np.float32):
     return {
         d: file[f"step{step}/real_{d.upper()}"].transpose(0, 2, 3, 1).astype(dtype) for d in "ab"
     }
@@ -65,17 +66,17 @@ def close(actual, expected, tolerance):
 def test_forward_equals_the_authors(golden_folder, case):
     file, method, networks = golden(golden_folder, case, np.float32)
     variables = interop.from_authors("ugatit", networks)
-    images = pictures(file, 0)["a"]
-    out = jax.jit(method.translate)(variables, images)
-    close(out.images, file["forward/genA2B/image"], 1e-5)
-    close(out.attention, file["forward/genA2B/heatmap"], 1e-5)
-    close(out.cam_logits, file["forward/genA2B/cam_logit"], 1e-5)
+    images = images_of(file, 0)["a"]
+    output = jax.jit(method.generate)(variables, {"image": images})
+    close(output.images, file["forward/genA2B/image"], 1e-5)
+    close(output.attention["cam"], file["forward/genA2B/heatmap"], 1e-5)
+    close(output.extras["cam_logits"], file["forward/genA2B/cam_logit"], 1e-5)
     for theirs in ("disGA", "disLB"):
         ours = NETWORKS[theirs]
-        judged = jax.jit(method.networks[ours].apply)(variables[ours], images)
-        close(judged.logits, file[f"forward_eval/{theirs}/logit"], 1e-5)
-        close(judged.cam_logits, file[f"forward_eval/{theirs}/cam_logit"], 1e-5)
-        close(judged.heatmap, file[f"forward_eval/{theirs}/heatmap"], 1e-5)
+        output = jax.jit(method.networks[ours].apply)(variables[ours], images)
+        close(output.logits, file[f"forward_eval/{theirs}/logit"], 1e-5)
+        close(output.extras["cam_logits"], file[f"forward_eval/{theirs}/cam_logit"], 1e-5)
+        close(output.heatmap, file[f"forward_eval/{theirs}/heatmap"], 1e-5)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -85,7 +86,7 @@ def test_steps_equal_the_authors(golden_folder, x64, case):
     state = method.create_state(jax.random.key(0), variables)
     step = jax.jit(method.train_step)
     for i in range(int(file["meta"][5])):
-        state, metrics = step(state, pictures(file, i))
+        state, metrics = step(state, images_of(file, i))
         for ours, theirs in TERMS.items():
             close(metrics[ours], sum(file[f"step{i}/{name}"] for name in theirs), 1e-9)
     trained = interop.to_authors("ugatit", state.variables)
@@ -142,7 +143,7 @@ def dtypes(tree):
     return jax.tree.map(lambda leaf: leaf.dtype, tree)
 
 
-def random_pictures(count, dtype=np.float32):
+def random_images(count, dtype=np.float32):
     rng = np.random.default_rng(0)
     return {d: rng.uniform(-1, 1, (count, 32, 32, 3)).astype(dtype) for d in "ab"}
 
@@ -166,7 +167,7 @@ def test_variants_train_and_translate(variant):
     config = config_of(f"tiny,{variant}")
     method = methods.create(config)
     state = jax.eval_shape(method.create_state, jax.random.key(0))
-    batch = random_pictures(2)
+    batch = random_images(2)
     new, _ = jax.eval_shape(method.train_step, state, batch)
     assert dtypes(new) == dtypes(state)
     has_rho = "rho" in state.variables["generator_a2b"]
@@ -178,14 +179,43 @@ def test_variants_train_and_translate(variant):
         assert ("attention" in state.variables[network]["params"]) == has_cam
     generator = method.networks["generator_a2b"]
     variables = quick_jit(generator.init)(jax.random.key(0), batch["a"])
-    out = quick_jit(method.translate)({"generator_a2b": variables}, batch["a"])
-    assert np.isfinite(out.images).all() and np.std(out.images) > 0
-    assert (out.attention is None) == (not config.method.cam_generator)
+    generate = quick_jit(method.generate)
+    output = generate({"generator_a2b": variables}, {"image": batch["a"]})
+    assert np.isfinite(output.images).all() and np.std(output.images) > 0
+    assert set(output.attention) == ({"cam"} if config.method.cam_generator else set())
+
+
+@pytest.mark.parametrize(
+    ("variant", "multiple"), [("", None), ("light", 4), ("adain", None), ("gn", 4)]
+)
+def test_the_full_model_translates_one_size(variant, multiple):
+    method = methods.create(config_of(variant))
+    assert method.inputs("b2a") == {
+        "image": Input("image", (256, 256, 3), multiple=multiple),
+    }
+    assert method.networks_for("b2a") == ("generator_b2a",)
+    for function in (method.inputs, method.networks_for):
+        with pytest.raises(ConfigError, match="direction is 'a2a': use one of a2b, b2a"):
+            function("a2a")
+
+
+@pytest.mark.parametrize("variant", ["tiny", "tiny,no_cam"])
+def test_panels_have_their_columns_in_order(variant):
+    method = methods.create(config_of(variant))
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    batch, rng = method.batch_spec(2), jax.random.key(0)
+    panels = jax.eval_shape(jax.jit(method.panels), state.variables, batch, rng)
+    columns = ["source", "attention", "translation", "cycle", "identity"]
+    if variant != "tiny":
+        columns.remove("attention")
+    assert list(panels) == ["a2b", "b2a"]
+    assert [list(figure) for figure in panels.values()] == [columns, columns]
+    assert all(figure["cycle"].shape == (2, 32, 32, 3) for figure in panels.values())
 
 
 def test_remat_changes_memory_not_numbers(x64):
     results = []
-    image = random_pictures(1, np.float64)["a"]
+    image = random_images(1, np.float64)["a"]
     for variant in ("tiny", "tiny,remat"):
         generator = methods.create(config_of(variant)).networks["generator_a2b"]
         variables = quick_jit(generator.init)(jax.random.key(0), image)
@@ -203,14 +233,14 @@ def test_rho_is_kept_inside_its_bounds():
     state = quick_jit(method.create_state)(jax.random.key(0))
     names = method.groups["generator"]
     trained, carried = split_networks(state.variables, names)
-    seen = []
+    values = []
     for sign in (1.0, -1.0, -1.0, -1.0):
         gradients = jax.tree.map(lambda x, sign=sign: jnp.full_like(x, sign), trained)
         state = jax.jit(method.update, static_argnums=1)(state, "generator", gradients, carried)
         rho = [state.variables[name]["rho"] for name in names]
-        seen += [np.asarray(leaf).ravel() for leaf in jax.tree.leaves(rho)]
-    seen = np.concatenate(seen)
-    assert seen.min() == 0 and seen.max() == 1
+        values += [np.asarray(leaf).ravel() for leaf in jax.tree.leaves(rho)]
+    values = np.concatenate(values)
+    assert values.min() == 0 and values.max() == 1
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Valid convolutions as matrix products, for CPUs.
 
 XLA's CPU convolution is slow where a matrix side is small: deep maps of few pixels, and kernels
-with few input or output channels. Each form below is exact; `convolve_on_cpu` picks by shape, by
-what was measured in launch/BENCHMARKS.md. Shapes as in `convolution.convolve`.
+with few input or output channels. Each form below is exact up to rounding; `convolve_on_cpu`
+selects one by shape, from the measurements in launch/BENCHMARKS.md. For shapes, see
+`layers.convolution.convolve`.
 """
 
 import functools
@@ -21,7 +22,7 @@ SMALL_MAP = 1024  # output pixels
 
 
 def convolve_on_cpu(images: Array, kernel: Array, stride: int) -> Array:
-    """images (n, h, w, c), kernel (kh, kw, c, features)."""
+    """Valid convolution of images (n, h, w, c) with a kernel (kh, kw, c, features)."""
     size, _, channels, features = kernel.shape
     pixels = _output_size(images.shape[1], size, stride) * _output_size(
         images.shape[2], size, stride
@@ -29,7 +30,8 @@ def convolve_on_cpu(images: Array, kernel: Array, stride: int) -> Array:
     if size * size * channels >= DEEP_TAPS and pixels <= SMALL_MAP:
         return _by_patches(images, kernel, stride)
     many = min(channels, features) >= MANY_CHANNELS
-    if stride == 1 and size == 3 and many and pixels <= SMALL_MAP:  # of large maps it takes memory
+    # The tiles of larger maps take much memory.
+    if stride == 1 and size == 3 and many and pixels <= SMALL_MAP:
         return winograd(images, kernel)
     if stride == 1 and size >= 5 and channels <= FEW_CHANNELS:
         return _by_columns(images, kernel)
@@ -55,7 +57,7 @@ def _tap(images: Array, y: int, x: int, height: int, width: int, stride: int = 1
 
 
 def _by_patches(images: Array, kernel: Array, stride: int) -> Array:
-    """One product of all patches with the whole kernel."""
+    """One matrix product of all patches with the kernel."""
     size, _, channels, features = kernel.shape
     height, width = (_output_size(side, size, stride) for side in images.shape[1:3])
     taps = [_tap(images, y, x, height, width, stride) for y in range(size) for x in range(size)]
@@ -64,7 +66,7 @@ def _by_patches(images: Array, kernel: Array, stride: int) -> Array:
 
 
 def _by_columns(images: Array, kernel: Array) -> Array:
-    """The kernel's rows become channels, a convolution of one row is left."""
+    """The kernel's rows become channels, so that a convolution with one row remains."""
     size, _, _, features = kernel.shape
     height = images.shape[1] - size + 1
     stacked = jnp.concatenate([images[:, y : y + height] for y in range(size)], -1)
@@ -73,7 +75,7 @@ def _by_columns(images: Array, kernel: Array) -> Array:
 
 @jax.custom_vjp
 def _to_few_channels(images: Array, kernel: Array) -> Array:
-    """One product gives every pixel's share in each tap; shifted shares are added up."""
+    """One product gives each pixel's share in each tap; the shifted shares are summed."""
     count, height, width, channels = images.shape
     size, _, _, features = kernel.shape
     rows, columns = height - size + 1, width - size + 1
@@ -89,7 +91,7 @@ def _sum(arrays: Iterable[Array]) -> Array:
 
 
 def _transposed(gradient: Array, kernel: Array) -> Array:
-    """The derivative by the images: a convolution from few channels with the mirrored kernel."""
+    """The images' derivative: a convolution of few channels with the mirrored kernel."""
     border = kernel.shape[0] - 1
     padded = jnp.pad(gradient, ((0, 0), (border, border), (border, border), (0, 0)))
     return _by_columns(padded, kernel[::-1, ::-1].transpose(0, 1, 3, 2))

@@ -1,7 +1,7 @@
 """Winograd's F(2x2, 3x3) convolution, for CPUs (Lavin and Gray, CVPR 2016, section 4.1).
 
-A 4x4 tile of inputs gives a 2x2 patch of outputs by 16 products for a pair of channels, not 36:
-patch = A^T [(G kernel G^T) * (B^T tile B)] A. Summed over input channels, the products are 16
+A 4x4 tile of inputs gives a 2x2 patch of outputs with 16 products for a pair of channels instead
+of 36: patch = A^T [(G kernel G^T) * (B^T tile B)] A. Summed over input channels, they become 16
 matrix products. The result is that of a convolution up to rounding.
 """
 
@@ -17,7 +17,7 @@ B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
 PATCH = A.shape[1]
-BACKWARDS = [3, 1, 2, 0]  # the order of G's rows for a kernel read backwards
+BACKWARDS = [3, 1, 2, 0]  # the order of G's rows for a reversed kernel
 
 
 @jax.custom_vjp
@@ -30,7 +30,7 @@ def winograd(images: Array, kernel: Array) -> Array:
 
 
 def _forward(images, kernel):
-    # Tiles take four times the memory of images: the backward pass makes them again.
+    # Tiles take four times the memory of the images: the backward pass recomputes them.
     return winograd(images, kernel), (images, kernel)
 
 
@@ -38,8 +38,8 @@ def _backward(residuals, gradient):
     images, kernel = residuals
     tiles, patches = _windows(B.T, images), _windows(A, gradient)
     products = jnp.einsum("yxnhwc,yxnhwf->yxcf", tiles, patches)
-    # The images' derivative is a convolution with the kernel read backwards. That is transformed to
-    # the same matrices in another order, so tiles and products are reordered instead.
+    # The images' derivative is a convolution with the reversed kernel. Its transform has the same
+    # matrices in another order, so tiles and products are reordered instead.
     bordered = jnp.pad(gradient, ((0, 0), (2, 2), (2, 2), (0, 0)))
     tiles = _windows(B.T[BACKWARDS], bordered)
     pulled = jnp.einsum("yxnhwf,yxcf->yxnhwc", tiles, _transform_kernel(kernel))
@@ -51,7 +51,7 @@ winograd.defvjp(_forward, _backward)
 
 
 def _outputs(matrix: np.ndarray, products: Array, shape: tuple[int, ...]) -> Array:
-    """A^T products A, side by side, cut to the height and width of `shape`."""
+    """A^T products A, tiled, and cropped to the height and width of `shape`."""
     patches = _mix(matrix, _mix(matrix, products, 0), 1)
     _, _, count, rows, columns, features = patches.shape
     patches = patches.transpose(2, 3, 0, 4, 1, 5)
@@ -65,10 +65,10 @@ def _transform_kernel(kernel: Array) -> Array:
 
 
 def _windows(matrix: np.ndarray, images: Array) -> Array:
-    """matrix window matrix^T of windows that start at every second pixel.
+    """matrix window matrix^T for windows that start at every second pixel.
 
-    (n, h, w, c) to (4, 4, n, rows, columns, c). A window has as many pixels a side as the matrix
-    has columns, and the last ones reach into zeros.
+    Maps (n, h, w, c) to (4, 4, n, rows, columns, c). The side of a window is the number of the
+    matrix's columns; the last windows are padded with zeros.
     """
     size = matrix.shape[1]
     rows, columns = (-(-(side - size + PATCH) // PATCH) for side in images.shape[1:3])
@@ -84,7 +84,7 @@ def _windows(matrix: np.ndarray, images: Array) -> Array:
 
 
 def _mix(matrix: np.ndarray, parts: Array, axis: int) -> Array:
-    """Product of the matrix with one axis, by additions."""
+    """Product of the matrix with one axis of `parts`, as sums of scaled slices."""
     split = [lax.index_in_dim(parts, i, axis, keepdims=False) for i in range(parts.shape[axis])]
     rows = [
         [float(weight) * part for weight, part in zip(row, split, strict=True) if weight]
