@@ -175,9 +175,7 @@ class Method(abc.ABC):
         unknown = sorted(set(variables) - set(self.networks))
         wrong = [f"there is no network {name!r}" for name in unknown]
         for name in sorted(set(variables) & set(self.networks)):
-            expected = jax.eval_shape(
-                lambda key, n=name: self.initialize(n, key), jax.random.key(0)
-            )
+            expected = self.shapes(name)
             wrong += [f"{name}/{line}" for line in differences(variables[name], expected)]
         if wrong:
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
@@ -198,6 +196,10 @@ class Method(abc.ABC):
         """Fresh variables of one network."""
         spec = self.network_input(name)
         return self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype))
+
+    def shapes(self, name: str) -> Variables:
+        """Shapes and types of one network's variables."""
+        return jax.eval_shape(lambda key: self.initialize(name, key), jax.random.key(0))
 
     def train_step(
         self,
@@ -269,15 +271,8 @@ class Method(abc.ABC):
 
         return state.replace(ema=jax.tree.map(move, state.ema, self._averaged(state.variables)))
 
-    # The rest is implemented by every method. Until all are, what follows serves as a bridge from
-    # the earlier interface.
-
-    takes: ClassVar[Literal["pictures", "labels", "latents"]] = "pictures"
-    translates_with: ClassVar[tuple[str, ...]] = ("generator",)
-
-    def source(self, batch: Mapping[str, Array], direction: str) -> Any:
-        """What the earlier `translate` takes, out of a batch."""
-        return batch[direction.split("2")[0]]
+    # The rest is implemented by every method. Until all are, and until all callers are converted,
+    # either interface is a bridge to the other.
 
     def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
         """The arrays of a batch of `count` examples that `train_step` reads."""
@@ -285,26 +280,14 @@ class Method(abc.ABC):
 
     def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
         """The inputs that `generate` takes, by name."""
-        method: Any = self
-        if self.takes == "pictures":
-            side = method.image_size
-            return {"image": Input("image", (side, side, 3), multiple=4)}
-        if self.takes == "latents":
-            return {"latent": Input("vector", (method.latent_size,))}
-        shape = (method.height, method.width)
-        multiple = method.multiple
-        kind: Any = "ids" if method.one_hot else "image"
-        depth = 1 if method.one_hot else method.classes
-        found = {"label": Input(kind, (*shape, depth), False, multiple, method.classes)}
-        if method.instances:
-            found["instance"] = Input("ids", (*shape, 1), False, multiple)
-        if method.latent_size:
-            found["style"] = Input("image", (*shape, 3), True, multiple)
-        return found
+        side = self.image_size  # type: ignore[attr-defined]
+        return {"image": Input("image", (side, side, 3), multiple=4)}
 
     def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
         """Names of the networks that `generate` uses; inference loads those that it has."""
-        return tuple(n for n in self.networks if n.startswith(self.translates_with))
+        old = type(self).translates_with
+        prefixes: Any = ("generator",) if isinstance(old, property) else old
+        return tuple(n for n in self.networks if n.startswith(prefixes))
 
     def generate(
         self,
@@ -317,20 +300,7 @@ class Method(abc.ABC):
 
         rng: for what is drawn, such as styles. Raises ConfigError for an unknown direction.
         """
-        method: Any = self
-        direction = self.direction(direction)
-        if self.takes == "pictures":
-            old = method.translate(variables, inputs["image"], direction)
-        elif self.takes == "latents":
-            old = method.translate(variables, inputs["latent"], direction)
-        else:
-            given = {n: inputs[n] for n in ("label", "instance") if n in inputs}
-            if "style" in inputs:
-                given["image"] = inputs["style"]
-            latent = None
-            if rng is not None and method.latent_size and "style" not in inputs:
-                latent = jax.random.normal(rng, (len(given["label"]), method.latent_size))
-            old = method.translate(variables, given, direction, latent=latent)
+        old = self.translate(variables, inputs["image"], self.direction(direction))
         maps = old.attentions or ({} if old.attention is None else {"attention": old.attention})
         return Output(old.images, OrderedDict(maps))
 
@@ -338,9 +308,50 @@ class Method(abc.ABC):
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
     ) -> Panels:
         """What the loop draws of a batch: figure name -> column name -> (n, h, w, c), in order."""
-        method: Any = self
-        grids = method.pictures(variables, batch)
-        return OrderedDict((name, OrderedDict(grid)) for name, grid in grids.items())
+        figures = self.pictures(variables, batch)
+        return OrderedDict((name, OrderedDict(figure)) for name, figure in figures.items())
+
+    @property
+    def takes(self) -> str:
+        """Deprecated: the kind of the first input."""
+        new = type(self).inputs is not Method.inputs
+        first = next(iter(self.inputs())) if new else "image"
+        return {"image": "pictures", "label": "labels", "latent": "latents"}[first]
+
+    @property
+    def translates_with(self) -> tuple[str, ...]:
+        """Deprecated: `networks_for` of all directions."""
+        return tuple({n: None for d in self.directions for n in self.networks_for(d)})
+
+    def source(self, batch: Mapping[str, Array], direction: str) -> Any:
+        """Deprecated: what `translate` takes, out of a batch."""
+        if self.takes == "latents":
+            return self.latents(ONE_DEVICE.keys(jax.random.key(0), len(batch["image"])))  # type: ignore[attr-defined]
+        if self.takes == "labels":
+            return {name: batch[name] for name in ("label", "instance") if name in batch}
+        return batch[direction.split("2")[0]]
+
+    def translate(
+        self,
+        variables: Mapping[str, Variables],
+        images: Any,
+        direction: str | None = None,
+        latent: Array | None = None,
+    ) -> Translation:
+        """Deprecated form of `generate`."""
+        inputs = dict(images) if isinstance(images, Mapping) else {next(iter(self.inputs())): images}
+        style = inputs.pop("image", None) if self.takes == "labels" else None
+        style = style if latent is None else latent
+        if style is not None and "style" in self.inputs():
+            inputs["style"] = style
+        output = self.generate(variables, inputs, direction)
+        return Translation(output.images, output.heatmap, attentions=output.attention or None)
+
+    def pictures(
+        self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
+    ) -> Mapping[str, Mapping[str, Array]]:
+        """Deprecated form of `panels`."""
+        return self.panels(variables, batch, jax.random.key(0))
 
 
 def dtype_of(variables: Mapping[str, Variables]) -> Any:
