@@ -15,8 +15,8 @@ HIDDEN = 32
 class SelfModulatedBatchNorm(nn.Module):
     """Batch normalisation, scaled and shifted by a small network of its own on the latent vector.
 
-    At the start the scale is about 1 and the shift about 0. spectral: normalise the network's
-    weights. Source: Chen et al. 2019, eq. 3 and 4, in the form without labels.
+    The scale is about 1 and the shift about 0 at initialization. spectral: normalise the network's
+    weights spectrally. Source: Chen et al. 2019, eq. 3 and 4, in the form without labels.
     """
 
     spectral: bool = True

@@ -1,4 +1,7 @@
-"""A small network that learns to enlarge attention maps (Lin et al. 2021, supervised setting)."""
+"""A small network that learns to enlarge attention maps.
+
+Source: Lin et al. 2021, supervised setting; the layers follow the authors' code (pix2pix_attn, SC).
+"""
 
 from typing import Any
 
