@@ -113,7 +113,7 @@ def _has_dropout(keys: Collection[str]) -> bool:
 
 
 def _discriminator_kind(keys: Collection[str]) -> tuple[bool, int]:
-    """Whether it is a pixel discriminator, and the number of its normalised layers."""
+    """Whether it is a pixel discriminator, and the number of its normalized layers."""
     if any(key.startswith(("net.", "params/pixel")) for key in keys):
         return True, 1
     ours = count(r"params/conv\d+/kernel", keys)

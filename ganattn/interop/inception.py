@@ -17,7 +17,7 @@ from ganattn.networks.inception import SIDE, Inception
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d"  # start of the digest of the published file
-EPSILON = 1e-3  # of the batch normalisations
+EPSILON = 1e-3  # of the batch normalizations
 Arrays = Mapping[str, np.ndarray]
 
 
@@ -54,7 +54,7 @@ def read_inception(path: str | os.PathLike) -> dict:
 def from_pytorch_fid(arrays: Arrays) -> dict:
     """Variables of `Inception` from pytorch-fid's names and arrays.
 
-    Each batch normalisation is folded into its convolution, in float64. Raises ForeignFileError for
+    Each batch normalization is folded into its convolution, in float64. Raises ForeignFileError for
     arrays that are missing or of another shape.
     """
     params: dict = {}

@@ -70,7 +70,7 @@ def conv_rows(theirs: str, ours: str, layout: Layout = CONV, bias: bool = True) 
 
 
 def norm_rows(theirs: str, ours: str, instance: bool, keys: Collection[str]) -> list[Row]:
-    """Batch normalisation; of instance normalisation, old files' averages, which are dropped."""
+    """Batch normalization; of instance normalization, old files' averages, which are dropped."""
     if instance:
         names = [f"{theirs}.{name}" for name in AVERAGES]
         return [Row(name, None, SAME) for name in names if name in keys]
@@ -82,7 +82,7 @@ def norm_rows(theirs: str, ours: str, instance: bool, keys: Collection[str]) -> 
 
 
 def average_rows(theirs: str, ours: str) -> list[Row]:
-    """The running averages of a batch normalisation."""
+    """The running averages of a batch normalization."""
     mean, variance, batches = (f"{theirs}.{name}" for name in AVERAGES)
     return [
         Row(mean, f"batch_stats/{ours}/mean", SAME),
@@ -94,7 +94,7 @@ def average_rows(theirs: str, ours: str) -> list[Row]:
 def spectral_rows(
     theirs: str, ours: str, kernel: Layout = CONV, vector: Layout = SAME, bias: bool = False
 ) -> list[Row]:
-    """A spectrally normalised layer; vector: of the power-iteration vector over the inputs."""
+    """A spectrally normalized layer; vector: of the power-iteration vector over the inputs."""
     return [
         *([Row(f"{theirs}.bias", f"params/{ours}/bias", SAME)] if bias else []),
         Row(f"{theirs}.weight_orig", f"params/{ours}/kernel", kernel),

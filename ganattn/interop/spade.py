@@ -47,8 +47,8 @@ def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
     """The fields of config.method that the arrays determine.
 
     What the shapes do not show is that of the authors' data set with as many channels, see
-    DATA_SETS. For other numbers of channels every channel is taken for a class, and `crop_size`
-    and `aspect_ratio` (1 or 2) are known only from the dense layer of GauGAN's generator.
+    DATA_SETS. With other numbers of channels, each channel counts as a class, and only the dense
+    layer of GauGAN's generator determines `crop_size` and `aspect_ratio` (1 or 2).
     """
     values: dict[str, object] = {}
     for name, arrays in networks.items():

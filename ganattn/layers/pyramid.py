@@ -29,7 +29,7 @@ class Pooled(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class ConvStyle:
-    """How a pyramid's convolutions are normalised in this application.
+    """How a pyramid's convolutions are normalized in this application.
 
     spectral, update_stats: see `SpectralConv`. Every convolution has a bias, whatever the norm.
     """
@@ -89,7 +89,7 @@ class _Pyramid(nn.Module):
     """Parallel convolutions of one feature map, each with norm and ReLU.
 
     rates: of the atrous 3x3 convolutions, beside which there are a plain 3x3 and a 1x1 one.
-    spectral: normalise the kernels too, as in SNDCGAN. The norm is the surrounding network's.
+    spectral: normalize the kernels too, as in SNDCGAN. The norm is the surrounding network's.
     """
 
     rates: tuple[int, ...] = (6, 12, 18)

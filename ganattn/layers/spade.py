@@ -1,4 +1,4 @@
-"""Spatially adaptive normalisation (Park et al., CVPR 2019, eq. 1) and nearest resizing."""
+"""Spatially adaptive normalization (Park et al., CVPR 2019, eq. 1) and nearest resizing."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ SPADE_INITS = {
 
 
 class SpatiallyAdaptiveNorm(nn.Module):
-    """Normalisation whose scale and shift are a function of the label map, pixel by pixel.
+    """Normalization whose scale and shift are a function of the label map, pixel by pixel.
 
     norm: "batch", over the devices of `axis_name` together, or "instance"; both without parameters.
     Source: Park et al. 2019, eq. 1 and figure 2; 1 + gamma is their code's.
@@ -33,11 +33,11 @@ class SpatiallyAdaptiveNorm(nn.Module):
     def __call__(self, features: Array, semantics: Array, statistics: str = "running") -> Array:
         """features (n, h, w, c), semantics (n, h', w', classes); statistics: see `BatchNorm`."""
         if self.norm == "instance":
-            normalised = instance_norm(features)
+            normalized = instance_norm(features)
         else:
-            # The authors' synchronised batch normalisation keeps no counter either.
+            # The authors' synchronised batch normalization keeps no counter either.
             norm = BatchNorm(self.axis_name, affine=False, counts=False, name="norm")
-            normalised = norm(features, statistics)
+            normalized = norm(features, statistics)
 
         def conv(size, name):
             return Conv(
@@ -48,14 +48,14 @@ class SpatiallyAdaptiveNorm(nn.Module):
         resized = resize_nearest(semantics, *features.shape[1:3])
         hidden = nn.relu(conv(HIDDEN, "shared")(resized))
         channels = features.shape[-1]
-        return normalised * (1 + conv(channels, "gamma")(hidden)) + conv(channels, "beta")(hidden)
+        return normalized * (1 + conv(channels, "gamma")(hidden)) + conv(channels, "beta")(hidden)
 
 
 def resize_nearest(images: Array, height: int, width: int) -> Array:
     """(n, h, w, c) to (n, height, width, c), by the pixels that PyTorch selects.
 
     Output pixel i is input pixel floor(i * scale), computed in float32; `jax.image.resize` takes
-    the pixel below the output pixel's centre.
+    the pixel below the output pixel's center.
     """
     rows, columns = _nearest(images.shape[1], height), _nearest(images.shape[2], width)
     return _take(_take(images, rows, 1), columns, 2)

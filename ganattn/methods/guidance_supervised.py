@@ -34,7 +34,7 @@ class SupervisedGuidance(Paired):
     """`Paired` with a discriminator of attention, and a network that enlarges its maps.
 
     The source is multiplied by 1 + the enlarged map that the discriminator returned for the
-    translation of this image when it was seen last. `memory` is the buffer of these maps, (images,
+    latest translation of this image. `memory` is the buffer of these maps, (images,
     h/8, w/8, 1), unscaled and all ones at first, the same on every device; "index_a" (n,) int of a
     batch says which images it holds.
 
@@ -114,8 +114,8 @@ class SupervisedGuidance(Paired):
 
     def forward(self, trained, carried, images, guide, keys):
         """As `Paired.forward`, guided by the maps `guide` (n, h/8, w/8, 1)."""
-        guided = blend(images, self._enlarge(trained, guide), "rmult")
-        return super().forward(trained, carried, guided, None, keys)
+        images = blend(images, self._enlarge(trained, guide), "rmult")
+        return super().forward(trained, carried, images, None, keys)
 
     def generate(
         self,
@@ -135,17 +135,17 @@ class SupervisedGuidance(Paired):
         images = inputs["image"].astype(dtype_of({GENERATOR: variables[GENERATOR]}))
         count, height, width, _ = images.shape
         maps = jnp.ones((count, height // 8, width // 8, 1), images.dtype)
-        output = self._guided(variables, images, maps)
+        output = self._translate(variables, images, maps)
         if DISCRIMINATOR not in variables:
             return output
         pair = jnp.concatenate([images, output.images], -1)
         maps = self.networks[DISCRIMINATOR].apply(variables[DISCRIMINATOR], pair).attention
-        return self._guided(variables, images, maps)
+        return self._translate(variables, images, maps)
 
-    def _guided(self, variables, images, maps) -> Output:
+    def _translate(self, variables, images, maps) -> Output:
         attention = self._enlarge(variables, maps)
-        guided = blend(images, attention, "rmult")
-        output = self.networks[GENERATOR].apply(variables[GENERATOR], guided)
+        images = blend(images, attention, "rmult")
+        output = self.networks[GENERATOR].apply(variables[GENERATOR], images)
         return Output(output.images, OrderedDict(attention=attention))
 
     def _enlarge(self, variables, maps):

@@ -21,7 +21,7 @@ STATISTICS = {"batch": "picture", "running": "running"}  # in the words of `Batc
 class Pix2Pix(Paired):
     """`Paired` with a PatchGAN discriminator; eq. 4 of the paper is the objective.
 
-    norm: of both networks. test_statistics: with batch normalisation, "batch" translates each image
+    norm: of both networks. test_statistics: with batch normalization, "batch" translates each image
     by its own statistics, as the authors' test code does, "running" by the averages of training.
     """
 
@@ -52,7 +52,7 @@ class Pix2Pix(Paired):
 
     @property
     def joint(self) -> bool:
-        """With instance normalisation no layer mixes examples."""
+        """With instance normalization no layer mixes examples."""
         return self.norm == "instance"
 
     def generate(

@@ -193,9 +193,10 @@ class SPADE(Method):
         rng = jax.random.fold_in(state.rng, state.step)
 
         def noise(group, number, like):
-            given = draws.get(f"{group}/style_noise")
-            drawn = self._normal(jax.random.fold_in(rng, number), len(like), like.dtype)
-            return drawn if given is None else given.astype(like.dtype)
+            name = f"{group}/style_noise"
+            if name in draws:
+                return draws[name].astype(like.dtype)
+            return self._normal(jax.random.fold_in(rng, number), len(like), like.dtype)
 
         names = self.groups["generator"]
         trained, carried = split_networks(state.variables, names)

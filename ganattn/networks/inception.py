@@ -12,7 +12,7 @@ Size = tuple[int, int]
 
 
 class ConvRelu(nn.Module):
-    """Convolution, with the batch normalisation after it folded in, and ReLU."""
+    """Convolution, with the batch normalization after it folded in, and ReLU."""
 
     features: int
     kernel_size: Size = (1, 1)

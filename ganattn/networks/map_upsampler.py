@@ -13,7 +13,7 @@ from ganattn.layers.normalization import instance_norm
 
 
 class MapUpsampler(nn.Module):
-    """Three transposed convolutions, each with instance normalisation; a sigmoid at the end.
+    """Three transposed convolutions, each with instance normalization; a sigmoid at the end.
 
     width: channels of the first; the second has twice as many.
     """

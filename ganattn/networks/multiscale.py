@@ -15,7 +15,7 @@ MOST_CHANNELS = 512
 
 
 class ScaleDiscriminator(nn.Module):
-    """A plain 4x4 convolution, spectrally and instance-normalised ones, and a classifier.
+    """A plain 4x4 convolution, spectrally and instance-normalized ones, and a classifier.
 
     Source: SPADE appendix A (discriminator), with the layers of the authors' code.
     """

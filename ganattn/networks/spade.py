@@ -22,7 +22,7 @@ ENCODER_SIZE = 256  # height and width that the style encoder resizes images to
 
 
 class SPADEBlock(nn.Module):
-    """Residual block of two SPADE-normalised, spectrally normalised 3x3 convolutions.
+    """Residual block of two SPADE-normalized, spectrally normalized 3x3 convolutions.
 
     Source: SPADE figure 4, left, and appendix A.
     """
@@ -39,7 +39,7 @@ class SPADEBlock(nn.Module):
         """x (n, h, w, c), semantics (n, h', w', classes); statistics: see `BatchNorm`."""
         middle = min(x.shape[-1], self.features)
 
-        def normalise(x, name):
+        def normalize(x, name):
             norm = SpatiallyAdaptiveNorm(self.norm, self.axis_name, self.dtype, name=name)
             return norm(x, semantics, statistics)
 
@@ -52,9 +52,9 @@ class SPADEBlock(nn.Module):
 
         shortcut = x
         if x.shape[-1] != self.features:
-            shortcut = conv(normalise(x, "norm_s"), self.features, 1, "conv_s")
-        y = conv(nn.leaky_relu(normalise(x, "norm_0"), 0.2), middle, 3, "conv_0")
-        y = conv(nn.leaky_relu(normalise(y, "norm_1"), 0.2), self.features, 3, "conv_1")
+            shortcut = conv(normalize(x, "norm_s"), self.features, 1, "conv_s")
+        y = conv(nn.leaky_relu(normalize(x, "norm_0"), 0.2), middle, 3, "conv_0")
+        y = conv(nn.leaky_relu(normalize(y, "norm_1"), 0.2), self.features, 3, "conv_1")
         return shortcut + y
 
 
@@ -86,7 +86,7 @@ class SPADEGenerator(nn.Module):
     ) -> GeneratorOutput:
         """semantics (n, h, w, classes); latent (n, size) in the form with a style encoder.
 
-        statistics: of batch normalisation, see `BatchNorm`; update_stats: one power iteration.
+        statistics: of batch normalization, see `BatchNorm`; update_stats: one power iteration.
         DAGAN's attention is "channel" (n, 1, c, 1), then "spatial" (n, h, w, 1), in (0, 1).
         """
         doublings = DOUBLINGS[self.up_sampling]
@@ -178,7 +178,7 @@ def _dense(features: int, dtype: Any, name: str) -> nn.Dense:
 
 
 def _resize_bilinear(images: Array, size: int) -> Array:
-    """As PyTorch: half-pixel centres, no smoothing when shrinking."""
+    """As PyTorch: half-pixel centers, no smoothing when shrinking."""
     if images.shape[1:3] == (size, size):
         return images
     shape = (len(images), size, size, images.shape[-1])

@@ -35,7 +35,7 @@ class UNetGenerator(nn.Module):
         """images (n, h, w, c) in [-1, 1], h and w multiples of 2^num_downs, to (n, h, w, channels).
 
         dropout_keys: one typed key an example, None for no dropout. statistics: of batch
-        normalisation, see `BatchNorm`.
+        normalization, see `BatchNorm`.
         """
         norm = Normalization(self.norm, statistics, self.axis_name)
         options = {"use_bias": norm.conv_bias, **DCGAN_INITS, "dtype": self.dtype}
