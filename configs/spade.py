@@ -37,6 +37,8 @@ def get_config(variant: str = "") -> Config:
     method.perceptual_weight = 10.0  # 0 trains without VGG19
     method.perceptual_weights = ""  # torchvision's vgg19 .pth file
     method.divergence_weight = 0.05  # of the style's divergence from a normal distribution
+    method.ema_decay = 0.0  # of an average of the generator, for inference; 0 keeps none
+    method.ema_start_step = 0  # the average is a copy until then
     method.dtype = "float32"  # of the computation (bfloat16); parameters and statistics: float32
     method.remat = False  # recompute residual blocks in the backward pass: less memory, more time
 

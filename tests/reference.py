@@ -1,4 +1,4 @@
-"""Reads files of the authors' numbers, and compares ours with them or with each other."""
+"""Reads files of the authors' numbers, and compares our numbers with them or with each other."""
 
 import dataclasses
 import importlib
@@ -18,15 +18,15 @@ def quick_jit(function):
 
 
 def waves(side):
-    """The pictures of tests/golden/metrics/make.py."""
+    """The images of tests/golden/metrics/make.py."""
     n, i, j, c = np.ogrid[1:3, :side, :side, 2:5]
     return ((n * i * j // 97 + c * i * i // 61 + 31 * j // n) % 256).astype(np.uint8)
 
 
 def arrays_under(file, prefix, dtype):
     """The arrays of one network, {key: array}; weights as `dtype`, counters as they are."""
-    found = {name.removeprefix(prefix): file[name] for name in file.files if prefix in name}
-    return {key: x.astype(dtype) if x.dtype == np.float32 else x for key, x in found.items()}
+    arrays = {name.removeprefix(prefix): file[name] for name in file.files if prefix in name}
+    return {key: x.astype(dtype) if x.dtype == np.float32 else x for key, x in arrays.items()}
 
 
 def networks_of(file, system, dtype=np.float64):
@@ -40,8 +40,8 @@ def pictures_of(file, step, dtype=np.float64):
     return {d: nhwc(file[f"step{step}/real_{d.upper()}"]).astype(dtype) for d in "ab"}
 
 
-def nhwc(pictures):
-    return pictures.transpose(0, 2, 3, 1)
+def nhwc(images):
+    return images.transpose(0, 2, 3, 1)
 
 
 def close(actual, expected, tolerance, name=""):
@@ -51,9 +51,9 @@ def close(actual, expected, tolerance, name=""):
 
 
 def check_steps(file, method, system, terms):
-    """All steps of a file: metrics within 1e-9, weights as exactly as float32 stores them.
+    """Checks all steps of a file: metrics within 1e-9, weights within the rounding of float32.
 
-    terms: our metric -> (what the file calls its parts, the weight that these contain).
+    terms: our metric -> (the names of its parts in the file, the weight that these contain).
     """
     variables = interop.from_authors(system, networks_of(file, system))
     state = method.create_state(jax.random.key(0), variables)
@@ -78,7 +78,7 @@ def in_float64(method):
 
 
 def train_on(method, batches, devices=1, backend=None):
-    """(state, metrics of the last step) after a step on each batch; None: without mapping."""
+    """(state, metrics of the last step) after a step on each batch; backend None: not mapped."""
     state = in_float64(method)
     step = quick_jit(method.train_step)
     if backend is not None:

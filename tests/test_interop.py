@@ -101,6 +101,73 @@ def test_arrays_that_do_not_fit_are_named(networks):
         method.check_variables({"critic": {}})
 
 
+def variables_of(method):
+    """Small whole numbers in the shapes of every network: exact in all layouts and types."""
+    random = np.random.default_rng(0)
+    return {
+        name: jax.tree.map(
+            lambda leaf: random.integers(0, 9, leaf.shape).astype(np.float32), method.shapes(name)
+        )
+        for name in method.networks
+        if name != "perceptual"
+    }
+
+
+@pytest.mark.parametrize(
+    ("system", "variant"),
+    [(system, "tiny") for system in interop.systems()]
+    + [(system, f"tiny,{v}") for system in ("spade", "dagan") for v in ("gaugan", "instance_norm")]
+    + [("pix2pix", "tiny,pixel"), ("guidance", "tiny,trainable"), ("cyclegan", "tiny,batch_norm")],
+)
+def test_a_file_of_every_system_goes_there_and_back(system, variant):
+    """It determines a method that its arrays fit; the loss networks' files are not needed."""
+    method = methods.create(load(find(system), variant))
+    ours = variables_of(method)
+    file = interop.to_authors(system, ours)
+    file = {n: {f"module.{key}": x for key, x in arrays.items()} for n, arrays in file.items()}
+    back = interop.from_authors(system, file)
+    assert back.keys() == ours.keys()
+    jax.tree.map(np.testing.assert_array_equal, back, ours)
+    config = load(find(system))
+    with config.unlocked():
+        config.method.update(interop.method_fields(system, file))
+    other = methods.create(config)
+    other.check_variables(back)
+    names = {name for direction in other.directions for name in other.networks_for(direction)}
+    assert names <= back.keys()
+
+
+@pytest.mark.parametrize(
+    ("variant", "fields"),
+    [
+        ("cityscapes", ("num_classes", "use_instances", "use_dontcare", "up_sampling")),
+        ("ade20k", ("num_classes", "use_instances", "use_dontcare", "up_sampling")),
+        ("coco", ("num_classes", "use_instances", "use_dontcare", "up_sampling")),
+        ("celebamask", ("num_classes", "use_instances", "use_dontcare", "up_sampling")),
+        ("facades1024,instance_norm", ("num_classes", "use_instances", "norm")),
+    ],
+)
+@pytest.mark.parametrize("gaugan", [False, True])
+def test_fields_of_the_authors_data_sets(variant, fields, gaugan):
+    config = load(find("spade"), variant)
+    with config.unlocked():
+        config.method.update(width=1, discriminator_width=1, use_vae=gaugan, latent_size=4)
+    shapes = methods.create(config).shapes("generator")
+    generator = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    networks = interop.to_authors("spade", {"generator": generator})
+    values = interop.method_fields("spade", networks)
+    sizes = ("crop_size", "aspect_ratio", "latent_size")
+    known = gaugan or variant in ("cityscapes", "ade20k", "coco")
+    fields = ("width", "use_vae", *fields, *(sizes[: 3 if gaugan else 2] if known else ()))
+    assert {name: values[name] for name in fields} == {name: config.method[name] for name in fields}
+    assert known or "crop_size" not in values
+
+
+def test_a_file_without_what_determines_the_method_is_refused(networks):
+    with pytest.raises(ForeignFileError, match=r"ugatit needs the key 'FC\.0\.weight'"):
+        interop.method_fields("ugatit", {"genA2B": {"DownBlock.1.weight": np.zeros((4, 3, 7, 7))}})
+
+
 def test_read_authors_takes_the_sizes_from_the_file(golden_folder):
     config, variables = read_authors([golden_folder / "torch" / "ugatit_tiny.pt"], "ugatit")
     assert config.method.width == 4 and config.method.light

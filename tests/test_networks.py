@@ -92,7 +92,7 @@ def test_running_averages_move_as_in_pytorch(file, x64):
     apply = jax.jit(network.apply, static_argnames=("statistics", "mutable"))
     images = nhwc(file["input"]).astype(np.float64)
     made, moved = apply(variables, images, statistics="batch", mutable=("batch_stats",))
-    close(made, nhwc(file["unet_bn/output_train"]), 1e-9)
+    close(made.images, nhwc(file["unet_bn/output_train"]), 1e-9)
     (after,) = interop.to_authors("pix2pix", {"generator_a2b": {**variables, **moved}}).values()
     for key, expected in arrays_under(file, "unet_bn/state_after_train/", np.float64).items():
         if key.endswith("num_batches_tracked"):

@@ -142,7 +142,7 @@ def test_tensors_within_their_storage(tmp_path, form, arguments, expected):
 def test_a_tensor_outside_its_storage_is_refused(tmp_path, form, arguments, phrase):
     write(tmp_path / "x.pt", form, entry(tensor(**arguments)))
     message = refusal(tmp_path / "x.pt")
-    assert "damaged" in message
+    assert "corrupt" in message
     assert phrase in message
 
 
@@ -226,8 +226,8 @@ def nested(depth: int) -> bytes:
         (dump(part([1])), "refused a list alone"),
         (nested(100_000), "recursion"),
         (dump(b"}" + part("x") + b"]r\xff\xff\xff\x7fs"), "memo"),
-        (b"}", "damaged"),
-        (b"", "damaged"),
+        (b"}", "corrupt"),
+        (b"", "corrupt"),
     ],
     ids=["tensor", "list", "nested deeply", "memo index", "no end", "nothing"],
 )
@@ -257,7 +257,7 @@ def arrays() -> bytes:
 )
 def test_other_files_are_refused(tmp_path, content):
     (tmp_path / "x.pt").write_bytes(content)
-    assert "damaged, or no PyTorch checkpoint" in refusal(tmp_path / "x.pt")
+    assert "corrupt, or not a PyTorch checkpoint" in refusal(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -272,7 +272,7 @@ def test_a_wrong_list_of_storages_is_refused(tmp_path, keys):
     write(tmp_path / "x.pt", "legacy", entry(tensor()), keys=["0"])
     content = (tmp_path / "x.pt").read_bytes()
     (tmp_path / "x.pt").write_bytes(content.replace(pickle.dumps(["0"], 2), listed))
-    assert "damaged" in refusal(tmp_path / "x.pt")
+    assert "corrupt" in refusal(tmp_path / "x.pt")
 
 
 @pytest.mark.parametrize("length", [13, -1, 2**62])

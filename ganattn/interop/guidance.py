@@ -3,8 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from ganattn.interop import cyclegan
-from ganattn.interop.cyclegan import conv_rows, norm_rows, without_prefix
-from ganattn.interop.names import CONV, SAME, Row
+from ganattn.interop.names import CONV, SAME, Row, check_channels, conv_rows, norm_rows
 
 NETWORKS = cyclegan.NETWORKS
 
@@ -35,61 +34,59 @@ _MASK = (
 
 
 def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network, as deep as `keys` (theirs, or our paths) say."""
-    return cyclegan.rows(network, keys) if network.startswith("G") else critic_rows(keys)
+    """The table of one network; keys: theirs, or our paths, which determine the depth."""
+    return cyclegan.rows(network, keys) if network.startswith("G") else discriminator_rows(keys)
 
 
 def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
     """The fields of config.method that the arrays determine.
 
-    A generator that takes four channels shows its blend; the products leave no trace.
+    A generator of four channels has the blend "alpha"; the products cannot be told apart.
     """
     values: dict[str, object] = {}
     for name, arrays in networks.items():
-        plain = without_prefix(arrays)
         if name.startswith("D"):
-            values.update(critic_values(name, plain, channels=3))
+            values.update(discriminator_values(name, arrays, channels=3))
             continue
-        first = plain["model.1.weight"]
+        first = arrays["model.1.weight"]
         if first.shape[1] == 4:
             values["blend"] = "alpha"
         else:
-            cyclegan.check_channels(name, first.shape[1], 3)
+            check_channels(name, first.shape[1], 3)
         values["width"] = int(first.shape[0])
-        values["num_residual_blocks"] = sum(key.endswith(".conv_block.1.weight") for key in plain)
+        values["num_residual_blocks"] = sum(key.endswith(".conv_block.1.weight") for key in arrays)
     return values
 
 
-def critic_rows(keys: Collection[str]) -> list[Row]:
-    """The table of a critic with post-hoc or trainable attention."""
-    plain = without_prefix(dict.fromkeys(keys))
-    trainable = _is_trainable(plain)
+def discriminator_rows(keys: Collection[str]) -> list[Row]:
+    """The table of a discriminator with post-hoc or trainable attention."""
+    trainable = _is_trainable(keys)
     table: list[Row] = []
     for theirs, ours in _TRAINABLE if trainable else _POSTHOC:
         table += conv_rows(theirs, ours, CONV, bias=True)
         module, index = theirs.split(".")
-        table += norm_rows(f"{module}.{int(index) + 1}", f"{ours}_norm", True, plain)
+        table += norm_rows(f"{module}.{int(index) + 1}", f"{ours}_norm", True, keys)
     if not trainable:
         return table
     for theirs, ours in _MASK:
         table += conv_rows(f"mask_brunch.{theirs}", f"mask/{ours}", CONV, bias=False)
-    table += norm_rows("mask_brunch.last.0", "mask/norm1", False, plain)
-    table += norm_rows("mask_brunch.last.3", "mask/norm2", False, plain)
+    table += norm_rows("mask_brunch.last.0", "mask/norm1", False, keys)
+    table += norm_rows("mask_brunch.last.3", "mask/norm2", False, keys)
     # Their forward pass never reaches this convolution.
     unused = "mask_brunch.u1.weight"
-    return [*table, Row(unused, None, SAME)] if unused in plain else table
+    return [*table, Row(unused, None, SAME)] if unused in keys else table
 
 
-def critic_values(name: str, plain: Mapping, channels: int) -> dict[str, object]:
-    """The fields of config.method that a critic's arrays determine."""
-    trainable = _is_trainable(plain)
-    first = plain["fe.0.weight" if trainable else "model_p1.0.weight"]
-    cyclegan.check_channels(name, first.shape[1], channels)
+def discriminator_values(name: str, arrays: Mapping, channels: int) -> dict[str, object]:
+    """The fields of config.method that a discriminator's arrays determine."""
+    trainable = _is_trainable(arrays)
+    first = arrays["fe.0.weight" if trainable else "model_p1.0.weight"]
+    check_channels(name, first.shape[1], channels)
     return {
         "discriminator": "trainable_attn" if trainable else "posthoc_attn",
         "discriminator_width": int(first.shape[0]),
     }
 
 
-def _is_trainable(plain: Collection[str]) -> bool:
-    return any(key.startswith(("fe.", "params/mask/")) for key in plain)
+def _is_trainable(keys: Collection[str]) -> bool:
+    return any(key.startswith(("fe.", "params/mask/")) for key in keys)

@@ -3,35 +3,32 @@
 from collections.abc import Collection, Mapping
 
 from ganattn.interop import pix2pix
-from ganattn.interop.cyclegan import conv_rows, norm_rows, without_prefix
-from ganattn.interop.guidance import critic_rows, critic_values
-from ganattn.interop.names import TRANSPOSED_CONV, Row
+from ganattn.interop.guidance import discriminator_rows, discriminator_values
+from ganattn.interop.names import TRANSPOSED_CONV, Row, conv_rows, norm_rows
 
 NETWORKS = {"G": "generator_a2b", "SC": "upsampler_a2b", "D": "discriminator_b"}
 
 
 def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network, as deep as `keys` (theirs, or our paths) say."""
+    """The table of one network; keys: theirs, or our paths, which determine the depth."""
     if network == "SC":
-        plain = without_prefix(dict.fromkeys(keys))
         table: list[Row] = []
         for i in range(3):
             table += conv_rows(f"model.{3 * i}", f"up{i + 1}", TRANSPOSED_CONV, bias=True)
-            table += norm_rows(f"model.{3 * i + 1}", f"up{i + 1}_norm", True, plain)
+            table += norm_rows(f"model.{3 * i + 1}", f"up{i + 1}_norm", True, keys)
         return table
-    return pix2pix.rows(network, keys) if network == "G" else critic_rows(keys)
+    return pix2pix.rows(network, keys) if network == "G" else discriminator_rows(keys)
 
 
 def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
     """The fields of config.method that the arrays determine."""
     values: dict[str, object] = {}
     for name, arrays in networks.items():
-        plain = without_prefix(arrays)
         if name == "G":
-            values.update(pix2pix.config_values({name: plain}))
+            values.update(pix2pix.config_values({name: arrays}))
             values.pop("norm")
         elif name == "SC":
-            values["upsampler_width"] = int(plain["model.0.weight"].shape[1])
+            values["upsampler_width"] = int(arrays["model.0.weight"].shape[1])
         else:
-            values.update(critic_values(name, plain, channels=6))
+            values.update(discriminator_values(name, arrays, channels=6))
     return values

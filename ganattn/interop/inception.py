@@ -1,4 +1,4 @@
-"""Weights of the FID network: from pytorch-fid's file, or random ones that every machine has."""
+"""Weights of the FID network: from pytorch-fid's file, or reproducible random ones."""
 
 import hashlib
 import os
@@ -16,16 +16,16 @@ from ganattn.interop.torch_files import read_torch
 from ganattn.networks.inception import SIDE, Inception
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
-SHA256 = "6726825d"  # how the digest of the one known file begins
-EPSILON = 1e-3  # of the batch normalisations
+SHA256 = "6726825d"  # start of the digest of the published file
+EPSILON = 1e-3  # of the batch normalizations
 Arrays = Mapping[str, np.ndarray]
 
 
 def check_inception(path: str | os.PathLike) -> str:
     """The SHA-256 of pytorch-fid's weight file.
 
-    Raises ForeignFileError for a file whose content is not that of the one known file, on whose
-    numbers the papers rest.
+    Raises ForeignFileError for a file whose content differs from the published one, which the
+    numbers in papers are computed with.
     """
     path = Path(path)
     try:
@@ -38,7 +38,7 @@ def check_inception(path: str | os.PathLike) -> str:
     if not digest.startswith(SHA256):
         raise ForeignFileError(
             f"{path} has SHA-256 {digest[:8]}..., the FID network's begins {SHA256}: give {FILE}, "
-            "which pytorch-fid publishes, or copy it again"
+            "which pytorch-fid publishes, or copy it once more"
         )
     return digest
 
@@ -54,16 +54,14 @@ def read_inception(path: str | os.PathLike) -> dict:
 def from_pytorch_fid(arrays: Arrays) -> dict:
     """Variables of `Inception` from pytorch-fid's names and arrays.
 
-    Each batch normalisation is folded into its convolution, in float64. Raises ForeignFileError for
+    Each batch normalization is folded into its convolution, in float64. Raises ForeignFileError for
     arrays that are missing or of another shape.
     """
     params: dict = {}
     for name, shape in sorted(shapes().items()):
         if name not in arrays or tuple(arrays[name].shape) != shape:
-            there = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
-            raise ForeignFileError(
-                f"{name} {there}, of shape {shape} in the FID network: give {FILE}"
-            )
+            fault = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
+            raise ForeignFileError(f"{name} {fault}: give {FILE}, where its shape is {shape}")
     for name in (key.removesuffix(".conv.weight") for key in shapes() if ".conv." in key):
         part = {k: np.asarray(arrays[f"{name}.{k}"], np.float64) for k in PARTS}
         scale = part["bn.weight"] / np.sqrt(part["bn.running_var"] + EPSILON)
@@ -82,27 +80,27 @@ PARTS = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_v
 
 @cache
 def shapes() -> dict[str, tuple[int, ...]]:
-    """What pytorch-fid's file calls its arrays, and their shapes (layout out, in, h, w)."""
+    """Names and shapes of the arrays in pytorch-fid's file (layout out, in, h, w)."""
     spec = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     tree = jax.eval_shape(Inception().init, jax.random.key(0), spec)["params"]
-    found = {}
+    shapes = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
         *modules, kind = (key.key for key in path)
         if modules == ["fc"]:
-            found["fc.weight" if kind == "kernel" else "fc.bias"] = leaf.shape[::-1]
+            shapes["fc.weight" if kind == "kernel" else "fc.bias"] = leaf.shape[::-1]
         elif kind == "kernel":
             name = ".".join(modules[:-1])
             height, width, channels, features = leaf.shape
-            found[f"{name}.conv.weight"] = (features, channels, height, width)
-            found |= {f"{name}.{part}": (features,) for part in PARTS[1:]}
-    return found
+            shapes[f"{name}.conv.weight"] = (features, channels, height, width)
+            shapes |= {f"{name}.{part}": (features,) for part in PARTS[1:]}
+    return shapes
 
 
 def random_inception() -> Arrays:
-    """Arrays by pytorch-fid's names, the same on every machine: each is drawn from its name.
+    """Arrays by pytorch-fid's names, the same on every machine: names seed the generators.
 
-    Convolutions keep the scale of what they get (He et al. 2015). Distances between such features
-    rank pictures, but compare with no published number.
+    Convolutions keep the scale of their inputs (He et al. 2015). Distances between such features
+    rank generated images, but are not comparable with published numbers.
     """
     return {name: _draw(name, shape) for name, shape in sorted(shapes().items())}
 

@@ -1,9 +1,12 @@
 """Tables between the authors' parameter names and ours, and the machinery that applies them.
 
-A system (`ugatit`, ...) is a module of this package with `NETWORKS` (authors' network name -> ours)
-and `rows(network, keys)`, which returns the table of one network. Arrays keep their dtype.
+A system (`ugatit`, ...) is a module of this package with `NETWORKS`, a mapping from the authors'
+network names to ours; `rows(network, keys)`, which returns the table of one network for the
+authors' keys or for our paths; and `config_values(networks)`, the fields of config.method that the
+authors' arrays determine. Their keys come without the "module." of DataParallel (see `plain`).
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -15,9 +18,13 @@ Arrays = Mapping[str, np.ndarray]
 
 
 class Layout(NamedTuple):
-    """How an array is rearranged on its way to us, and back."""
+    """How an array is rearranged on its way to us, and back.
 
-    ours: Callable[[np.ndarray], np.ndarray]
+    ours: None for an array that has no effect: it is not read, and `theirs` computes it from the
+    array at the row's path.
+    """
+
+    ours: Callable[[np.ndarray], np.ndarray] | None
     theirs: Callable[[np.ndarray], np.ndarray]
 
 
@@ -26,7 +33,7 @@ CONV = Layout(lambda x: x.transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 
 DENSE = Layout(np.transpose, np.transpose)
 POINTWISE = Layout(lambda x: x[:, :, 0, 0].T, lambda x: x.T[:, :, None, None])
 CHANNEL = Layout(np.ravel, lambda x: x.reshape(1, -1, 1, 1))
-# (in, out, h, w), mirrored: ours is the kernel of the equal convolution over zero-stuffed pictures.
+# (in, out, h, w), flipped: ours is the kernel of the equal convolution over zero-stuffed images.
 TRANSPOSED_CONV = Layout(
     lambda x: x[:, :, ::-1, ::-1].transpose(2, 3, 0, 1),
     lambda x: x[::-1, ::-1].transpose(2, 3, 0, 1),
@@ -43,8 +50,8 @@ def kernel_vector(size: int) -> Layout:
 class Row(NamedTuple):
     """One parameter: the authors' key, our path "collection/module/.../name", and the layout.
 
-    path: None for an array that has no effect and is dropped. default: taken where the key is
-    missing, None if it must be there.
+    path: None for an array that has no effect and is dropped. default: used where the key is
+    missing; None for a key that is required.
     """
 
     key: str
@@ -53,24 +60,86 @@ class Row(NamedTuple):
     default: np.ndarray | None = None
 
 
+AVERAGES = ("running_mean", "running_var", "num_batches_tracked")
+
+
+def conv_rows(theirs: str, ours: str, layout: Layout = CONV, bias: bool = True) -> list[Row]:
+    """A convolution or dense layer: its kernel, and its bias if it has one."""
+    kernel = Row(f"{theirs}.weight", f"params/{ours}/kernel", layout)
+    return [kernel, Row(f"{theirs}.bias", f"params/{ours}/bias", SAME)] if bias else [kernel]
+
+
+def norm_rows(theirs: str, ours: str, instance: bool, keys: Collection[str]) -> list[Row]:
+    """Batch normalization; of instance normalization, old files' averages, which are dropped."""
+    if instance:
+        names = [f"{theirs}.{name}" for name in AVERAGES]
+        return [Row(name, None, SAME) for name in names if name in keys]
+    return [
+        Row(f"{theirs}.weight", f"params/{ours}/gamma", SAME),
+        Row(f"{theirs}.bias", f"params/{ours}/beta", SAME),
+        *average_rows(theirs, ours),
+    ]
+
+
+def average_rows(theirs: str, ours: str) -> list[Row]:
+    """The running averages of a batch normalization."""
+    mean, variance, batches = (f"{theirs}.{name}" for name in AVERAGES)
+    return [
+        Row(mean, f"batch_stats/{ours}/mean", SAME),
+        Row(variance, f"batch_stats/{ours}/variance", SAME),
+        Row(batches, f"batch_stats/{ours}/batches", COUNT, np.zeros((), np.int64)),
+    ]
+
+
+def spectral_rows(
+    theirs: str, ours: str, kernel: Layout = CONV, vector: Layout = SAME, bias: bool = False
+) -> list[Row]:
+    """A spectrally normalized layer; vector: of the power-iteration vector over the inputs."""
+    return [
+        *([Row(f"{theirs}.bias", f"params/{ours}/bias", SAME)] if bias else []),
+        Row(f"{theirs}.weight_orig", f"params/{ours}/kernel", kernel),
+        Row(f"{theirs}.weight_u", f"spectral/{ours}/u", SAME),
+        Row(f"{theirs}.weight_v", f"spectral/{ours}/v", vector),
+    ]
+
+
+def plain(arrays: Mapping) -> dict:
+    """The same without the "module." that DataParallel puts before every key."""
+    return {key.removeprefix("module."): value for key, value in arrays.items()}
+
+
+def count(pattern: str, keys: Iterable[str]) -> int:
+    """The number of keys that the regular expression matches from start to end."""
+    return sum(re.fullmatch(pattern, key) is not None for key in keys)
+
+
+def check_channels(name: str, channels: int, expected: int) -> None:
+    """Raises ForeignFileError for a network that takes other images than RGB ones."""
+    if channels != expected:
+        raise ForeignFileError(
+            f"network {name!r} takes {channels} channels instead of {expected}: "
+            "give one that was trained on RGB images"
+        )
+
+
 def to_ours(name: str, arrays: Arrays, rows: Iterable[Row]) -> dict:
     """One network's arrays as {collection: tree}.
 
-    Raises ForeignFileError that names keys which the table does not know or does not find.
+    Raises ForeignFileError, naming the keys, when some are unknown or missing.
     """
     table = {row.key: row for row in rows}
-    plain = {key.removeprefix("module."): np.asarray(value) for key, value in arrays.items()}
-    plain = {key: row.default for key, row in table.items() if row.default is not None} | plain
-    _compare(name, plain, table)
+    defaults = {key: row.default for key, row in table.items() if row.default is not None}
+    values = defaults | {key: np.asarray(value) for key, value in arrays.items()}
+    _compare(name, values, table)
     tree: dict = {}
     for key, row in table.items():
-        if row.path is None:
+        if row.path is None or row.layout.ours is None:
             continue
         *parents, leaf = row.path.split("/")
         node = tree
         for parent in parents:
             node = node.setdefault(parent, {})
-        node[leaf] = np.asarray(row.layout.ours(plain[key]), order="C")
+        node[leaf] = np.asarray(row.layout.ours(values[key]), order="C")
     return tree
 
 
@@ -87,13 +156,13 @@ def to_theirs(tree: Mapping, rows: Iterable[Row]) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _compare(name: str, found: Collection[str], expected: Collection[str]) -> None:
-    missing = sorted(set(expected) - set(found))
-    unknown = sorted(set(found) - set(expected))
+def _compare(name: str, keys: Collection[str], expected: Collection[str]) -> None:
+    missing = sorted(set(expected) - set(keys))
+    unknown = sorted(set(keys) - set(expected))
     parts = [
-        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
-        for what, keys in (("missing", missing), ("unknown", unknown))
-        if keys
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in (("missing", missing), ("unknown", unknown))
+        if names
     ]
     if parts:
         raise ForeignFileError(

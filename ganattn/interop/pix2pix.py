@@ -1,49 +1,47 @@
 """Names of the authors' PyTorch pix2pix (junyanz/pytorch-CycleGAN-and-pix2pix)."""
 
-import re
 from collections.abc import Collection, Mapping
 
-from ganattn.interop.cyclegan import (
+from ganattn.interop.cyclegan import discriminator_rows, discriminator_values
+from ganattn.interop.names import (
+    CONV,
+    TRANSPOSED_CONV,
+    Row,
     check_channels,
     conv_rows,
-    discriminator_rows,
-    discriminator_values,
+    count,
     norm_rows,
-    without_prefix,
 )
-from ganattn.interop.names import CONV, TRANSPOSED_CONV, Row
 
 NETWORKS = {"G": "generator_a2b", "D": "discriminator_b"}
 
 
 def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network, as deep as `keys` (theirs, or our paths) say."""
+    """The table of one network; keys: theirs, or our paths, which determine the depth."""
     return _generator(keys) if network == "G" else discriminator_rows(keys)
 
 
 def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
     """The fields of config.method that the arrays determine.
 
-    Raises ForeignFileError for pictures that are not RGB.
+    Raises ForeignFileError for images that are not RGB.
     """
     values: dict[str, object] = {}
     for name, arrays in networks.items():
-        plain = without_prefix(arrays)
         if name == "G":
-            first = plain["model.model.0.weight"]
+            first = arrays["model.model.0.weight"]
             check_channels(name, first.shape[1], 3)
             values["width"] = int(first.shape[0])
-            values["num_downs"] = _count_levels(plain)
-            values["norm"] = "instance" if "model.model.0.bias" in plain else "batch"
+            values["num_downs"] = _count_levels(arrays)
+            values["norm"] = "instance" if "model.model.0.bias" in arrays else "batch"
         else:
-            values.update(discriminator_values(name, plain, channels=6))
+            values.update(discriminator_values(name, arrays, channels=6))
     return values
 
 
 def _generator(keys: Collection[str]) -> list[Row]:
-    plain = without_prefix(dict.fromkeys(keys))
-    bias = "params/down1/bias" in plain or "model.model.0.bias" in plain
-    innermost = _count_levels(plain)
+    bias = "params/down1/bias" in keys or "model.model.0.bias" in keys
+    innermost = _count_levels(keys)
 
     def level_rows(level: int, theirs: str) -> list[Row]:
         """Each level's module holds the next deeper one, so the table nests as their keys do."""
@@ -51,10 +49,10 @@ def _generator(keys: Collection[str]) -> list[Row]:
         up, up_norm = (3, 4) if deepest else (5, 6)
         table = conv_rows(f"{theirs}.1", f"down{level}", CONV, bias)
         if not deepest:
-            table += norm_rows(f"{theirs}.2", f"down{level}_norm", bias, plain)
+            table += norm_rows(f"{theirs}.2", f"down{level}_norm", bias, keys)
             table += level_rows(level + 1, f"{theirs}.3.model")
         table += conv_rows(f"{theirs}.{up}", f"up{level}", TRANSPOSED_CONV, bias)
-        return table + norm_rows(f"{theirs}.{up_norm}", f"up{level}_norm", bias, plain)
+        return table + norm_rows(f"{theirs}.{up_norm}", f"up{level}_norm", bias, keys)
 
     return [
         *conv_rows("model.model.0", "down1", CONV, bias),
@@ -63,6 +61,6 @@ def _generator(keys: Collection[str]) -> list[Row]:
     ]
 
 
-def _count_levels(plain: Collection[str]) -> int:
-    ours = sum(re.fullmatch(r"params/down\d+/kernel", key) is not None for key in plain)
-    return ours or max((key.split(".").count("model") for key in plain), default=3) - 1
+def _count_levels(keys: Collection[str]) -> int:
+    ours = count(r"params/down\d+/kernel", keys)
+    return ours or max((key.split(".").count("model") for key in keys), default=3) - 1

@@ -1,61 +1,100 @@
 """Names of the authors' PyTorch SPADE (NVlabs/SPADE): latest_net_G.pth, _D and, of GauGAN, _E."""
 
+import math
 import re
 from collections.abc import Collection, Mapping
 
-import numpy as np
-
-from ganattn.interop.cyclegan import without_prefix
-from ganattn.interop.names import CONV, COUNT, DENSE, SAME, Row, kernel_vector
+from ganattn.interop.names import (
+    CONV,
+    DENSE,
+    Layout,
+    Row,
+    average_rows,
+    conv_rows,
+    kernel_vector,
+    spectral_rows,
+)
+from ganattn.networks.spade import DOUBLINGS
 
 NETWORKS = {"G": "generator", "D": "discriminator", "E": "encoder"}
 BLOCKS = {"head_0": "head_0", "G_middle_0": "middle_0", "G_middle_1": "middle_1"} | {
     f"up_{i}": f"up_{i}" for i in range(5)
 }
+# The authors' data sets, by the channels of their label maps (with classes for void pixels and
+# boundaries of instances): the fields that leave no trace in the shapes of the weights.
+_SQUARE = {"crop_size": 256, "aspect_ratio": 1.0, "up_sampling": "normal"}
+DATA_SETS: dict[int, dict[str, object]] = {
+    36: {  # Cityscapes
+        "num_classes": 35, "use_instances": True, "use_dontcare": False,
+        "crop_size": 512, "aspect_ratio": 2.0, "up_sampling": "more",
+    },
+    151: {"num_classes": 150, "use_instances": False, "use_dontcare": True, **_SQUARE},  # ADE20K
+    184: {"num_classes": 182, "use_instances": True, "use_dontcare": True, **_SQUARE},  # COCO-Stuff
+}  # fmt: skip
+# A convolution of the label map, or in GauGAN a dense layer of the style.
+_START = Layout(
+    lambda x: (DENSE if x.ndim == 2 else CONV).ours(x),  # type: ignore[misc]
+    lambda x: (DENSE if x.ndim == 2 else CONV).theirs(x),
+)
 
 
 def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network, as deep as `keys` (theirs, or our paths) say."""
-    plain = list(without_prefix(dict.fromkeys(keys)))
-    return {"G": generator_rows, "D": _discriminator, "E": _encoder}[network](plain)
+    """The table of one network; keys: theirs, or our paths, which determine the depth."""
+    return {"G": generator_rows, "D": _discriminator, "E": _encoder}[network](keys)
 
 
 def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
     """The fields of config.method that the arrays determine.
 
-    Whether a channel of the input is an instance boundary cannot be seen: it is taken for one if
-    the number of channels is that of Cityscapes or COCO-Stuff.
+    What the shapes do not show is that of the authors' data set with as many channels, see
+    DATA_SETS. With other numbers of channels, each channel counts as a class, and only the dense
+    layer of GauGAN's generator determines `crop_size` and `aspect_ratio` (1 or 2).
     """
     values: dict[str, object] = {}
     for name, arrays in networks.items():
-        plain = without_prefix(arrays)
         if name == "G":
-            values["width"] = int(plain["conv_img.weight"].shape[1]) << (
-                "up_4.conv_0.bias" in plain
-            )
-            channels = plain["head_0.norm_0.mlp_shared.0.weight"].shape[1]
-            boundaries = channels in (36, 184)
-            dontcare = channels in (151, 184)
-            values["num_classes"] = int(channels) - boundaries - dontcare
-            values.update(use_instances=boundaries, use_dontcare=dontcare)
-            values["use_vae"] = plain["fc.weight"].ndim == 2
-            if "up_4.conv_0.bias" in plain:
-                values["up_sampling"] = "most"
+            values.update(_generator_values(arrays))
         elif name == "D":
-            values["discriminator_width"] = int(plain["discriminator_0.model0.0.bias"].shape[0])
+            values["discriminator_width"] = int(arrays["discriminator_0.model0.0.bias"].shape[0])
         else:
-            values["latent_size"] = int(plain["fc_mu.bias"].shape[0])
+            values["latent_size"] = int(arrays["fc_mu.bias"].shape[0])
+    return values
+
+
+def _generator_values(arrays: Mapping) -> dict[str, object]:
+    most, start = "up_4.conv_0.bias" in arrays, arrays["fc.weight"]
+    width = int(arrays["conv_img.weight"].shape[1]) << most
+    channels = int(arrays["head_0.norm_0.mlp_shared.0.weight"].shape[1])
+    batch = "head_0.norm_0.param_free_norm.running_mean" in arrays
+    values: dict[str, object] = {
+        "num_classes": channels,
+        "use_instances": False,
+        "use_dontcare": False,
+        "up_sampling": "normal",
+        **DATA_SETS.get(channels, {}),
+        "width": width,
+        "norm": "batch" if batch else "instance",
+        "use_vae": start.ndim == 2,
+    }
+    if most:
+        values["up_sampling"] = "most"
+    if start.ndim == 2:
+        values["latent_size"] = int(start.shape[1])
+        area = start.shape[0] // (16 * width)
+        aspect = 1 if math.isqrt(area) ** 2 == area else 2
+        side = math.isqrt(area * aspect)
+        values["crop_size"] = side << DOUBLINGS[str(values["up_sampling"])]
+        values["aspect_ratio"] = float(aspect)
     return values
 
 
 def generator_rows(keys: Collection[str]) -> list[Row]:
-    """The plain generator; `keys` say which blocks are there and which have a shortcut."""
-    dense = "params/start/bias" in keys and not any("middle_0" in key for key in keys)
-    table = _layer("fc", "start", DENSE if dense else CONV)
+    """The plain generator; `keys` determine its blocks, and which of them have a shortcut."""
+    table = conv_rows("fc", "start", _START)
     for theirs, ours in BLOCKS.items():
         if f"{theirs}.conv_0.bias" in keys or f"params/{ours}/conv_0/bias" in keys:
             table += _block(theirs, ours, keys)
-    return table + _layer("conv_img", "output", CONV)
+    return table + conv_rows("conv_img", "output")
 
 
 def _block(theirs: str, ours: str, keys: Collection[str]) -> list[Row]:
@@ -64,67 +103,45 @@ def _block(theirs: str, ours: str, keys: Collection[str]) -> list[Row]:
     table = []
     for part in parts:
         size = 1 if part == "s" else 3
-        table += spectral_rows(f"{theirs}.conv_{part}", f"{ours}/conv_{part}", size, size > 1)
+        names = f"{theirs}.conv_{part}", f"{ours}/conv_{part}"
+        table += spectral_rows(*names, CONV, kernel_vector(size), bias=size > 1)
     for part in parts:
         table += _norm(f"{theirs}.norm_{part}", f"{ours}/norm_{part}", keys)
     return table
 
 
 def _norm(theirs: str, ours: str, keys: Collection[str]) -> list[Row]:
-    table = []
-    batch = f"{theirs}.param_free_norm.running_mean" in keys
-    if batch or f"batch_stats/{ours}/norm/mean" in keys:
-        mean, variance, batches = (
-            f"{theirs}.param_free_norm.{name}"
-            for name in ("running_mean", "running_var", "num_batches_tracked")
-        )
-        table += [
-            Row(mean, f"batch_stats/{ours}/norm/mean", SAME),
-            Row(variance, f"batch_stats/{ours}/norm/variance", SAME),
-            Row(batches, f"batch_stats/{ours}/norm/batches", COUNT, np.zeros((), np.int64)),
-        ]
+    averages = f"{theirs}.param_free_norm"
+    batch = f"{averages}.running_mean" in keys or f"batch_stats/{ours}/norm/mean" in keys
+    table = average_rows(averages, f"{ours}/norm") if batch else []
     names = {"mlp_shared.0": "shared", "mlp_gamma": "gamma", "mlp_beta": "beta"}
     for their_name, our_name in names.items():
-        table += _layer(f"{theirs}.{their_name}", f"{ours}/{our_name}", CONV)
+        table += conv_rows(f"{theirs}.{their_name}", f"{ours}/{our_name}")
     return table
-
-
-def _layer(theirs: str, ours: str, layout) -> list[Row]:
-    return [
-        Row(f"{theirs}.weight", f"params/{ours}/kernel", layout),
-        Row(f"{theirs}.bias", f"params/{ours}/bias", SAME),
-    ]
-
-
-def spectral_rows(theirs: str, ours: str, size: int, bias: bool) -> list[Row]:
-    """A spectrally normalised convolution with a kernel of `size` pixels a side."""
-    table = [Row(f"{theirs}.bias", f"params/{ours}/bias", SAME)] if bias else []
-    return [
-        *table,
-        Row(f"{theirs}.weight_orig", f"params/{ours}/kernel", CONV),
-        Row(f"{theirs}.weight_u", f"spectral/{ours}/u", SAME),
-        Row(f"{theirs}.weight_v", f"spectral/{ours}/v", kernel_vector(size)),
-    ]
 
 
 def _discriminator(keys: Collection[str]) -> list[Row]:
-    found = [re.match(r"discriminator_(\d+)\.|params/scale(\d+)/", key) for key in keys]
-    scales = 1 + max((int(m[1] or m[2]) for m in found if m), default=1)
-    theirs = [re.match(r"discriminator_0\.model(\d+)\.", key) for key in keys]
-    ours = [re.match(r"params/scale0/conv(\d+)/", key) for key in keys]
-    last = max([*(int(m[1]) for m in theirs if m), *(int(m[1]) for m in ours if m)], default=4)
+    scales = _last(r"discriminator_(\d+)\.|params/scale(\d+)/", keys)
+    last = _last(r"discriminator_0\.model(\d+)\.|params/scale0/conv(\d+)/", keys)
     table = []
-    for scale in range(scales):
-        there, here = f"discriminator_{scale}", f"scale{scale}"
-        table += _layer(f"{there}.model0.0", f"{here}/conv1", CONV)
+    for scale in range(scales + 1):
+        theirs, ours = f"discriminator_{scale}", f"scale{scale}"
+        table += conv_rows(f"{theirs}.model0.0", f"{ours}/conv1")
         for i in range(1, last):
-            table += spectral_rows(f"{there}.model{i}.0.0", f"{here}/conv{i + 1}", 4, False)
-        table += _layer(f"{there}.model{last}.0", f"{here}/classifier", CONV)
+            names = f"{theirs}.model{i}.0.0", f"{ours}/conv{i + 1}"
+            table += spectral_rows(*names, CONV, kernel_vector(4))
+        table += conv_rows(f"{theirs}.model{last}.0", f"{ours}/classifier")
     return table
+
+
+def _last(pattern: str, keys: Collection[str]) -> int:
+    """The largest number that the pattern's groups match in the keys."""
+    matches = [match for match in (re.match(pattern, key) for key in keys) if match]
+    return max((int(match[1] or match[2]) for match in matches), default=1)
 
 
 def _encoder(keys: Collection[str]) -> list[Row]:
     table = []
     for i in range(1, 7):
-        table += spectral_rows(f"layer{i}.0", f"conv{i}", 3, False)
-    return table + _layer("fc_mu", "mean", DENSE) + _layer("fc_var", "variance", DENSE)
+        table += spectral_rows(f"layer{i}.0", f"conv{i}", CONV, kernel_vector(3))
+    return table + conv_rows("fc_mu", "mean", DENSE) + conv_rows("fc_var", "variance", DENSE)

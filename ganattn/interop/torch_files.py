@@ -1,8 +1,9 @@
 """PyTorch checkpoints (.pt, .pth) as numpy arrays, without torch and without running their code.
 
-Both formats are read: the zip archive of torch 1.6 and later, and before it a stream of pickles
-with the raw storages behind them. A pickle can call whatever it names, so the names are a closed
-list and stand for values that it cannot alter; tensors are built only after it has been read.
+Both formats are read: the zip archive of torch 1.6 and later, and the earlier stream of pickles
+followed by the raw storages. A pickle can call anything that it names, so names are
+restricted to a closed list, which maps them to values that a pickle cannot alter; tensors are built
+after it has been read.
 """
 
 import io
@@ -41,9 +42,10 @@ DTYPES = {
 def read_torch(path: str | os.PathLike) -> dict[Any, Any]:
     """Reads a checkpoint as nested plain dicts, with an array for each tensor or parameter.
 
-    Arrays are read-only views of the file's storages: tensors that share one share its memory.
-    Numbers, strings, None, lists and tuples stay as they are. Raises ForeignFileError when the file
-    is damaged, is no checkpoint, or holds anything else; OSError when it cannot be opened.
+    Arrays are read-only views of the file's storages; tensors that share a storage share memory.
+    Numbers, strings, None, lists and tuples are returned unchanged. Raises ForeignFileError when
+    the file is corrupt, is not a checkpoint, or contains anything else; OSError when it cannot be
+    opened.
     """
     with open(path, "rb") as stream:
         try:
@@ -54,29 +56,29 @@ def read_torch(path: str | os.PathLike) -> dict[Any, Any]:
         # On malformed bytes zipfile, pickle and numpy raise nearly anything.
         except Exception as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            problem = f"damaged, or no PyTorch checkpoint ({reason}): copy it again, or {REMEDY}"
+            problem = f"corrupt, or not a PyTorch checkpoint ({reason}): copy it again, or {REMEDY}"
             raise ForeignFileError(f"{os.fspath(path)}: {problem}") from error
 
 
 class _Refusal(Exception):
-    """The file holds something outside the closed list; the message names it."""
+    """The file contains something outside the closed list; the message names it."""
 
 
 class _StorageType(NamedTuple):
-    """What the pickle gets for torch.FloatStorage and its like."""
+    """The stand-in for torch.FloatStorage and the other storage types."""
 
     dtype: np.dtype
 
 
 class _Storage(NamedTuple):
-    """A block of bytes that the file keeps outside the pickle."""
+    """A block of bytes that the file stores outside the pickle."""
 
     key: str
     dtype: np.dtype
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage, as the pickle claims it; in elements, not bytes."""
+    """A view of a storage, as the pickle describes it; in elements, not bytes."""
 
     storage: _Storage
     offset: int
@@ -85,7 +87,7 @@ class _Tensor(NamedTuple):
 
 
 class _Function:
-    """A callable that the pickle cannot alter: a plain function or class would take attributes."""
+    """A callable that the pickle cannot alter: plain functions and classes accept attributes."""
 
     __slots__ = ("_call",)
 
@@ -100,10 +102,10 @@ class _Function:
 
 
 class _OrderedDict(dict):
-    """An OrderedDict without the attributes that `state_dict` hangs on it (`_metadata`)."""
+    """An OrderedDict without the attributes that `state_dict` sets on it (`_metadata`)."""
 
     def __setstate__(self, state: Any) -> None:
-        """Drops them."""
+        """Ignores them."""
 
 
 def _rebuild_tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple) -> _Tensor:
@@ -139,10 +141,10 @@ ADMITTED: dict[tuple[str, str], Any] = {
 
 
 class _ClosedUnpickler(pickle.Unpickler):
-    """Knows the names in ADMITTED and no others; collects the storages that it meets, by key."""
+    """Resolves the names in ADMITTED and no others; collects the storages referred to, by key."""
 
     def __init__(self, stream: BinaryIO):
-        super().__init__(stream, encoding="utf-8")  # of the strings that Python 2 wrote
+        super().__init__(stream, encoding="utf-8")  # of strings written by Python 2
         self.storages: dict[str, _Storage] = {}
 
     def find_class(self, module: str, name: str) -> Any:
@@ -164,8 +166,8 @@ class _ClosedUnpickler(pickle.Unpickler):
 def _unpickle(stream: BinaryIO) -> tuple[Any, dict[str, _Storage]]:
     """The next pickle of the stream, and the storages that it refers to."""
     start = stream.tell()
-    # The unpickler makes room for the highest memo index that it is told, so that without this
-    # check a file of ten bytes could take all memory.
+    # The unpickler allocates memory for the largest memo index in the file: without this check a
+    # file of ten bytes could exhaust it.
     for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         if opcode.name.endswith("PUT") and (argument or 0) > count:
             raise ValueError("a memo index is out of range")
@@ -186,7 +188,7 @@ def _read(stream: BinaryIO) -> dict[Any, Any]:
 def _read_archive(stream: BinaryIO) -> tuple[Any, Callable[[str], bytes]]:
     """The root of a zip checkpoint, and a function from a storage's key to its bytes."""
     archive = zipfile.ZipFile(stream)
-    # Stored members that do not overlap; anything else may unfold to any size.
+    # Members that are stored and do not overlap; others may expand to any size.
     if sum(member.file_size for member in archive.infolist()) > _size(stream):
         raise ValueError("its members are compressed or overlap")
     names = archive.namelist()
@@ -204,7 +206,7 @@ def _read_stream(stream: BinaryIO) -> tuple[Any, Callable[[str], bytes]]:
     """As `_read_archive`, for the older format: five pickles, then each storage with its length."""
     magic, _ = _unpickle(stream)
     if magic != STREAM_MAGIC:
-        raise ValueError("it does not begin like one")
+        raise ValueError("its first bytes are those of neither format")
     _unpickle(stream)  # version of the format, always 1001
     machine, _ = _unpickle(stream)
     if not machine["little_endian"]:
@@ -228,7 +230,7 @@ def _size(stream: BinaryIO) -> int:
 
 
 def _resolve(node: Any, fetch: Callable[[str], bytes], done: dict[int, Any]) -> Any:
-    """The tree with arrays for tensors and plain dicts; `done` maps what was met before, by id."""
+    """The tree with arrays for tensors and plain dicts; `done` maps resolved nodes by their id."""
     if isinstance(node, SCALARS):
         return node
     if id(node) in done:
@@ -253,7 +255,7 @@ def _kind(node: Any) -> str:
 
 
 def _array(tensor: _Tensor, content: bytes) -> np.ndarray:
-    """A view of `content`; raises ValueError for one that reaches outside."""
+    """A view of `content`; raises ValueError for a view beyond its end."""
     dtype, offset = tensor.storage.dtype, tensor.offset
     shape, strides = tensor.shape, tensor.strides
     if len(shape) != len(strides) or min(offset, *shape, *strides, 0) < 0:
@@ -261,6 +263,6 @@ def _array(tensor: _Tensor, content: bytes) -> np.ndarray:
     steps = ((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     end = offset + sum(steps) + 1 if all(shape) else offset
     if end * dtype.itemsize > len(content):
-        raise ValueError(f"a tensor reaches outside of storage {tensor.storage.key}")
+        raise ValueError(f"a tensor extends beyond storage {tensor.storage.key}")
     byte_strides = [stride * dtype.itemsize for stride in strides]
     return np.ndarray(shape, dtype, content, offset * dtype.itemsize, byte_strides)

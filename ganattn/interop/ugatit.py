@@ -1,6 +1,5 @@
 """Names of the authors' PyTorch U-GAT-IT (znxlwm/UGATIT-pytorch)."""
 
-import re
 from collections.abc import Collection, Mapping
 
 from ganattn.errors import ForeignFileError
@@ -12,7 +11,9 @@ from ganattn.interop.names import (
     SAME,
     Layout,
     Row,
+    count,
     kernel_vector,
+    spectral_rows,
 )
 
 NETWORKS = {
@@ -34,10 +35,10 @@ _FLATTENED = Layout(
 
 
 def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network, as deep as `keys` (theirs, or our paths) say.
+    """The table of one network; keys: theirs, or our paths, which determine the depth.
 
-    Raises ForeignFileError for a generator from before the authors added ReLUs between the layers
-    that make gamma and beta: it has the same weights but is another function.
+    Raises ForeignFileError for a generator that predates the ReLUs between the layers that compute
+    gamma and beta: its weights have the same shapes, but it computes another function.
     """
     if "FC.1.weight" in keys:
         raise ForeignFileError(
@@ -52,22 +53,21 @@ def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
     values: dict[str, object] = {}
     layers = {"disG": 7, "disL": 5}
     for name, arrays in networks.items():
-        plain = {key.removeprefix("module."): value for key, value in arrays.items()}
         if name.startswith("gen"):
-            first, flat = plain["DownBlock.1.weight"], plain["FC.0.weight"]
+            first, flat = arrays["DownBlock.1.weight"], arrays["FC.0.weight"]
             values["width"] = int(first.shape[0])
-            values["num_residual_blocks"] = _count(r"DownBlock\.\d+\.conv_block\.1\.weight", plain)
+            values["num_residual_blocks"] = count(r"DownBlock\.\d+\.conv_block\.1\.weight", arrays)
             values["light"] = flat.shape[0] == flat.shape[1]
             if not values["light"]:
                 values["image_size"] = 4 * round((flat.shape[1] // flat.shape[0]) ** 0.5)
         else:
-            layers[name[:4]] = 1 + _count(_DISCRIMINATOR_CONV, plain)
+            layers[name[:4]] = 1 + count(_DISCRIMINATOR_CONV, arrays)
     values["discriminator_layers"] = (layers["disG"], layers["disL"])
     return values
 
 
 def _generator(keys: Collection[str]) -> list[Row]:
-    blocks = _count(r"(UpBlock1_\d+\.conv1\.weight|params/decode\d+/conv1/kernel)", keys)
+    blocks = count(r"(UpBlock1_\d+\.conv1\.weight|params/decode\d+/conv1/kernel)", keys)
     table = [
         Row("gap_fc.weight", "params/attention/average/kernel", DENSE),
         Row("gmp_fc.weight", "params/attention/maximum/kernel", DENSE),
@@ -107,28 +107,16 @@ def _generator(keys: Collection[str]) -> list[Row]:
 
 
 def _discriminator(keys: Collection[str]) -> list[Row]:
-    convs = _count(_DISCRIMINATOR_CONV, keys)
+    convs = count(_DISCRIMINATOR_CONV, keys)
     table = [
-        *_spectral("gap_fc", "attention/average", DENSE, SAME),
-        *_spectral("gmp_fc", "attention/maximum", DENSE, SAME),
+        *spectral_rows("gap_fc", "attention/average", DENSE, SAME),
+        *spectral_rows("gmp_fc", "attention/maximum", DENSE, SAME),
         Row("conv1x1.weight", "params/attention/kernel", POINTWISE),
         Row("conv1x1.bias", "params/attention/bias", SAME),
-        *_spectral("conv", "classifier", CONV, kernel_vector(4)),
+        *spectral_rows("conv", "classifier", CONV, kernel_vector(4)),
     ]
     for i in range(convs):
         theirs, ours = f"model.{1 + 3 * i}", f"conv{i + 1}"
         table.append(Row(f"{theirs}.bias", f"params/{ours}/bias", SAME))
-        table += _spectral(theirs, ours, CONV, kernel_vector(4))
+        table += spectral_rows(theirs, ours, CONV, kernel_vector(4))
     return table
-
-
-def _spectral(theirs: str, ours: str, kernel: Layout, vector: Layout) -> list[Row]:
-    return [
-        Row(f"{theirs}.weight_orig", f"params/{ours}/kernel", kernel),
-        Row(f"{theirs}.weight_u", f"spectral/{ours}/u", SAME),
-        Row(f"{theirs}.weight_v", f"spectral/{ours}/v", vector),
-    ]
-
-
-def _count(pattern: str, keys: Collection[str]) -> int:
-    return sum(re.fullmatch(f"(module\\.)?{pattern}", key) is not None for key in keys)

@@ -1,4 +1,4 @@
-"""Label and instance maps as a network's input."""
+"""Label and instance maps as a network's input (SPADE appendix A; pix2pixHD section 3.3)."""
 
 from typing import Any
 
@@ -11,8 +11,8 @@ def semantics(label: Array, num_classes: int, instance: Array | None, dtype: Any
     """One-hot classes and, with instances, a channel of their boundaries.
 
     label, instance (n, h, w, 1) int32 to (n, h, w, num_classes [+ 1]). A label outside
-    [0, num_classes) becomes zeros: data pipelines refuse those. num_classes 0: label is a picture
-    (n, h, w, c) that stays as it is.
+    [0, num_classes) becomes zeros: data pipelines refuse those. num_classes 0: label is an image
+    (n, h, w, c), which is not encoded.
     """
     if num_classes:
         classes = jax.nn.one_hot(label[..., 0], num_classes, dtype=dtype)
@@ -24,7 +24,7 @@ def semantics(label: Array, num_classes: int, instance: Array | None, dtype: Any
 
 
 def instance_edges(instance: Array) -> Array:
-    """(n, h, w, 1) bool: pixels with a neighbour above, below or beside of another instance."""
+    """(n, h, w, 1) bool: pixels with a neighbour above, below or beside in another instance."""
     rows = instance[:, 1:] != instance[:, :-1]
     columns = instance[:, :, 1:] != instance[:, :, :-1]
     first, last = (1, 0), (0, 1)

@@ -14,14 +14,12 @@ from ganattn.layers.convolution import DCGAN_INITS, Conv
 from ganattn.layers.normalization import Normalization
 from ganattn.layers.spectral import SpectralConv
 
-ORDERS = ("coarse_to_fine", "fine_to_coarse")
-
 
 class Pooled(NamedTuple):
-    """What a pyramid makes of a feature map.
+    """Output of a pyramid.
 
-    features: (n, h, w, c). attentions: for each fuse, in order, (n, h, w, 1) in [0, 1], the share
-    of what was fused before. Its name is the level that it adds: "c3d6" is the 3x3 convolution of
+    features: (n, h, w, c). attentions: for each fuse, in order, (n, h, w, 1) in [0, 1], the weight
+    of the earlier result. It is named by the level that it adds: "c3d6" is the 3x3 convolution of
     rate 6.
     """
 
@@ -30,10 +28,10 @@ class Pooled(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Style:
-    """How a pyramid's convolutions are normalised in this application.
+class ConvStyle:
+    """How a pyramid's convolutions are normalized in this application.
 
-    spectral, update_stats: see `SpectralConv`; every convolution has a bias, whatever the norm.
+    spectral, update_stats: see `SpectralConv`. Every convolution has a bias, whatever the norm.
     """
 
     norm: Normalization
@@ -44,7 +42,7 @@ class Style:
     def convolution(
         self, features: int, kernel_size: int = 1, rate: int = 1, name: str = "conv", **options: Any
     ) -> Callable[[Array], Array]:
-        """A zero-padded convolution of a compact module; it keeps the size unless told not to."""
+        """A zero-padded convolution of a compact module; by default it keeps the size."""
         options = {
             "padding": rate * (kernel_size - 1) // 2,
             "pad_mode": "zero",
@@ -64,7 +62,7 @@ class _Unit(nn.Module):
     """Convolution, norm, ReLU."""
 
     features: int
-    style: Style
+    style: ConvStyle
     kernel_size: int = 1
     rate: int = 1
 
@@ -78,7 +76,7 @@ class _Attention(nn.Module):
     """A map (n, h, w, 1) in [0, 1] from two feature maps: 1x1 convolutions and a sigmoid."""
 
     hidden: int
-    style: Style
+    style: ConvStyle
 
     @nn.compact
     def __call__(self, fused: Array, level: Array) -> Array:
@@ -91,14 +89,14 @@ class _Pyramid(nn.Module):
     """Parallel convolutions of one feature map, each with norm and ReLU.
 
     rates: of the atrous 3x3 convolutions, beside which there are a plain 3x3 and a 1x1 one.
-    spectral: normalise the kernels too, as in SNDCGAN. The norm is the surrounding network's.
+    spectral: normalize the kernels too, as in SNDCGAN. The norm is the surrounding network's.
     """
 
     rates: tuple[int, ...] = (6, 12, 18)
     spectral: bool = False
     dtype: Any = None
 
-    def _levels(self, features: Array, style: Style) -> dict[str, Array]:
+    def _levels(self, features: Array, style: ConvStyle) -> dict[str, Array]:
         """The convolutions' outputs from coarse to fine."""
         kernels = [(3, rate) for rate in sorted(self.rates, reverse=True)] + [(3, 1), (1, 1)]
         return {
@@ -110,15 +108,15 @@ class _Pyramid(nn.Module):
 
 
 class ASPP(_Pyramid):
-    """Atrous spatial pyramid pooling: all levels side by side, and a 1x1 convolution of them.
+    """Atrous spatial pyramid pooling: a 1x1 convolution of all levels side by side.
 
-    Source: Chen et al. 2018 (DeepLab), as the baseline of SPAP's tables.
+    Source: Chen et al. 2018 (DeepLab), as the baseline of SPAP tables 1 to 3.
     """
 
     @nn.compact
     def __call__(self, features: Array, norm: Normalization, update_stats: bool = False) -> Pooled:
         """features (n, h, w, c) of any size."""
-        style = Style(norm, self.spectral, update_stats, self.dtype)
+        style = ConvStyle(norm, self.spectral, update_stats, self.dtype)
         levels = self._levels(features, style)
         together = jnp.concatenate(list(levels.values()), -1)
         return Pooled(_Unit(features.shape[-1], style, name="fuse")(together), {})
@@ -127,15 +125,15 @@ class ASPP(_Pyramid):
 class SPAP(_Pyramid):
     """Spatial pyramid attentive pooling: levels are fused one after the other.
 
-    Each fuse weighs what was fused before against the next level by a learned map; gamma * result +
-    (1 - gamma) * input is returned, so that with gamma at its initial 0 the module is the identity.
-    The paper leaves the attention's layers open: these are the ones that its parameter count and
-    its figure 2 agree with.
+    Each fuse weighs the earlier result against the next level by a learned map; the module returns
+    gamma * result + (1 - gamma) * input, so that with the initial gamma of 0 it is the identity.
+    The paper does not specify the attention's layers: these agree with its parameter counts and its
+    figure 2.
 
     order: "coarse_to_fine" starts with the largest rate, "fine_to_coarse" with the 1x1 convolution.
     reduction: divides the channels to give the attention's hidden ones. shared_attention: all fuses
-    have one attention net. fuse_convolution: a 1x1 convolution follows each fuse.
-    Source: Sun and Wu 2019, eq. 5 (with one map for both summands) and 6.
+    share one attention net. fuse_convolution: a 1x1 convolution follows each fuse.
+    Source: Sun and Wu 2019, eq. 5 (with one map for both summands), eq. 6 and figure 2.
     """
 
     order: str = "coarse_to_fine"
@@ -147,7 +145,7 @@ class SPAP(_Pyramid):
     def __call__(self, features: Array, norm: Normalization, update_stats: bool = False) -> Pooled:
         """features (n, h, w, c) of any size."""
         channels = features.shape[-1]
-        style = Style(norm, self.spectral, update_stats, self.dtype)
+        style = ConvStyle(norm, self.spectral, update_stats, self.dtype)
         levels = list(self._levels(features, style).items())
         (_, fused), *others = levels if self.order == "coarse_to_fine" else reversed(levels)
         attend = functools.partial(_Attention, max(1, channels // self.reduction), style)
@@ -166,8 +164,8 @@ class SPAP(_Pyramid):
 class AtrousMean(nn.Module):
     """Averages a strided convolution's output with the mean of atrous ones beside it.
 
-    kernel_size, stride: of the convolution that it accompanies; the rates must be odd where the
-    padding shall be the same on all sides. spectral: see `SpectralConv`.
+    kernel_size, stride: of the convolution that it accompanies; with odd rates the padding is the
+    same on all sides. spectral: see `SpectralConv`.
     Source: Sun and Wu 2019, section 3.2 and figure 3.
     """
 
@@ -179,8 +177,8 @@ class AtrousMean(nn.Module):
 
     @nn.compact
     def __call__(self, features: Array, output: Array, update_stats: bool = False) -> Array:
-        """features (n, h, w, c): the convolution's input; output (n, h', w', c'): what it gives."""
-        style = Style(Normalization("instance"), self.spectral, update_stats, self.dtype)
+        """features (n, h, w, c): the convolution's input; output (n, h', w', c'): its output."""
+        style = ConvStyle(Normalization("instance"), self.spectral, update_stats, self.dtype)
         total = jnp.zeros_like(output)
         for rate in self.rates:
             border = rate * (self.kernel_size - 1) + 1 - self.stride

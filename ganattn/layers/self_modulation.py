@@ -1,4 +1,4 @@
-"""Batch normalisation whose scale and shift are a function of the latent vector."""
+"""Batch normalization whose scale and shift are a function of the latent vector."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ HIDDEN = 32
 
 
 class SelfModulatedBatchNorm(nn.Module):
-    """Batch normalisation, scaled and shifted by a small network of its own on the latent vector.
+    """Batch normalization, scaled and shifted by a small network of its own on the latent vector.
 
-    At the start the scale is about 1 and the shift about 0. spectral: normalise the network's
-    weights. Source: Chen et al. 2019, eq. 3 and 4, in the form without labels.
+    The scale is about 1 and the shift about 0 at initialization. spectral: normalize the network's
+    weights spectrally. Source: Chen et al. 2019, eq. 3 and 4, in the form without labels.
     """
 
     spectral: bool = True
@@ -41,8 +41,8 @@ class SelfModulatedBatchNorm(nn.Module):
             return nn.Dense(size, **inits, dtype=self.dtype, name=name)(x)
 
         norm = BatchNorm(self.axis_name, affine=False, name="norm")
-        normalised = norm(features, statistics)
+        normalized = norm(features, statistics)
         hidden = nn.relu(dense(latents, HIDDEN, 0.0, "hidden"))
         gamma = dense(hidden, features.shape[-1], 1.0, "gamma")[:, None, None]
         beta = dense(hidden, features.shape[-1], 0.0, "beta")[:, None, None]
-        return (normalised * gamma + beta).astype(features.dtype)
+        return (normalized * gamma + beta).astype(features.dtype)

@@ -1,4 +1,4 @@
-"""Spatially adaptive normalisation (Park et al., CVPR 2019, eq. 1) and nearest resizing."""
+"""Spatially adaptive normalization (Park et al., CVPR 2019, eq. 1) and nearest resizing."""
 
 from typing import Any
 
@@ -11,17 +11,18 @@ from ganattn.layers.convolution import Conv
 from ganattn.layers.normalization import BatchNorm, instance_norm
 
 HIDDEN = 128  # channels between the label map and the scale and shift
-# Xavier's normal distribution with gain 0.02, as the authors start every weight.
+# Xavier's normal distribution with gain 0.02, from which the authors draw every weight.
 SPADE_INITS = {
     "kernel_init": nn.initializers.variance_scaling(0.02**2, "fan_avg", "normal"),
     "bias_init": nn.initializers.zeros,
 }
 
 
-class SPADE(nn.Module):
-    """Normalisation whose scale and shift are a function of the label map, pixel by pixel.
+class SpatiallyAdaptiveNorm(nn.Module):
+    """Normalization whose scale and shift are a function of the label map, pixel by pixel.
 
     norm: "batch", over the devices of `axis_name` together, or "instance"; both without parameters.
+    Source: Park et al. 2019, eq. 1 and figure 2; 1 + gamma is their code's.
     """
 
     norm: str = "batch"
@@ -32,11 +33,11 @@ class SPADE(nn.Module):
     def __call__(self, features: Array, semantics: Array, statistics: str = "running") -> Array:
         """features (n, h, w, c), semantics (n, h', w', classes); statistics: see `BatchNorm`."""
         if self.norm == "instance":
-            normalised = instance_norm(features)
+            normalized = instance_norm(features)
         else:
-            # The authors' synchronised batch normalisation does not count either.
+            # The authors' synchronised batch normalization keeps no counter either.
             norm = BatchNorm(self.axis_name, affine=False, counts=False, name="norm")
-            normalised = norm(features, statistics)
+            normalized = norm(features, statistics)
 
         def conv(size, name):
             return Conv(
@@ -47,27 +48,27 @@ class SPADE(nn.Module):
         resized = resize_nearest(semantics, *features.shape[1:3])
         hidden = nn.relu(conv(HIDDEN, "shared")(resized))
         channels = features.shape[-1]
-        return normalised * (1 + conv(channels, "gamma")(hidden)) + conv(channels, "beta")(hidden)
+        return normalized * (1 + conv(channels, "gamma")(hidden)) + conv(channels, "beta")(hidden)
 
 
 def resize_nearest(images: Array, height: int, width: int) -> Array:
-    """(n, h, w, c) to (n, height, width, c), by the pixels that PyTorch picks.
+    """(n, h, w, c) to (n, height, width, c), by the pixels that PyTorch selects.
 
-    Output pixel i shows input pixel floor(i * scale), in float32; `jax.image.resize` takes the one
-    below the output pixel's centre.
+    Output pixel i is input pixel floor(i * scale), computed in float32; `jax.image.resize` takes
+    the pixel below the output pixel's center.
     """
     rows, columns = _nearest(images.shape[1], height), _nearest(images.shape[2], width)
-    return _pick(_pick(images, rows, 1), columns, 2)
+    return _take(_take(images, rows, 1), columns, 2)
 
 
 def _nearest(size: int, new_size: int) -> np.ndarray:
     scale = np.float32(size) / np.float32(new_size)
-    picked = np.floor(np.arange(new_size, dtype=np.float32) * scale).astype(np.int64)
-    return np.minimum(picked, size - 1)
+    indices = np.floor(np.arange(new_size, dtype=np.float32) * scale).astype(np.int64)
+    return np.minimum(indices, size - 1)
 
 
-def _pick(images: Array, indices: np.ndarray, axis: int) -> Array:
-    """A strided slice or repetition where that does: both are cheaper than a gather."""
+def _take(images: Array, indices: np.ndarray, axis: int) -> Array:
+    """A strided slice or a repetition where possible: both are cheaper than a gather."""
     size, new_size = images.shape[axis], len(indices)
     if new_size % size == 0:
         return images if new_size == size else jnp.repeat(images, new_size // size, axis)

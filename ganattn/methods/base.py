@@ -338,15 +338,18 @@ class Method(abc.ABC):
         latent: Array | None = None,
     ) -> Translation:
         """Deprecated form of `generate`."""
-        inputs = (
-            dict(images) if isinstance(images, Mapping) else {next(iter(self.inputs())): images}
-        )
+        alone = not isinstance(images, Mapping)
+        inputs = {next(iter(self.inputs())): images} if alone else dict(images)
         style = inputs.pop("image", None) if self.takes == "labels" else None
         style = style if latent is None else latent
         if style is not None and "style" in self.inputs():
             inputs["style"] = style
         output = self.generate(variables, inputs, direction)
         return Translation(output.images, output.heatmap, attentions=output.attention or None)
+
+    def draw(self, keys: Array, dtype: Any = jnp.float32, bound: float | None = None) -> Array:
+        """Deprecated: the `latents` of methods that generate from noise."""
+        return self.latents(keys, bound, dtype)  # type: ignore[attr-defined]
 
     def pictures(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array]

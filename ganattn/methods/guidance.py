@@ -30,14 +30,10 @@ from ganattn.methods.families.two_domains import (
     TwoDomains,
     cycle_objective,
 )
-from ganattn.networks.guided_discriminators import PostHocDiscriminator, TrainableDiscriminator
+from ganattn.networks.guided_discriminators import GUIDED_DISCRIMINATORS
 from ganattn.networks.resnet import ResNetGenerator
 from ganattn.state import TrainState, Tree, Variables, split_networks
 
-GUIDING: dict[str, type[nn.Module]] = {
-    "posthoc_attn": PostHocDiscriminator,
-    "trainable_attn": TrainableDiscriminator,
-}
 SCHEMES = ("in_iteration", "buffer")
 # The stages of the supplement's table 1, as stages of `ResNetGenerator`.
 STAGES = {"F0": "", "F1": "stem", "F2": "down2", "F3": "block4", "F4": "block{last}"}
@@ -83,7 +79,9 @@ class Guidance(TwoDomains):
             remat=method.remat,
             dtype=dtype,
         )
-        discriminator = GUIDING[method.discriminator](method.discriminator_width, dtype=dtype)
+        discriminator = GUIDED_DISCRIMINATORS[method.discriminator](
+            method.discriminator_width, dtype=dtype
+        )
         return cls(
             dict.fromkeys(GENERATORS, generator) | dict.fromkeys(DISCRIMINATORS, discriminator),
             GROUPS,
@@ -297,7 +295,7 @@ def _multiple(method: ConfigDict) -> int:
 
 def _check(config: ConfigDict) -> None:
     method = config.method
-    check(config, "method.discriminator", choices=GUIDING)
+    check(config, "method.discriminator", choices=GUIDED_DISCRIMINATORS)
     check(config, "method.blend", choices=BLENDS)
     check(config, "method.guidance", choices=SCHEMES)
     check(config, "method.fusion_stage", choices=STAGES)

@@ -1,68 +1,63 @@
-"""Attention-based spatial guidance with pairs: pix2pix whose critic tells where to look.
+"""Attention-based spatial guidance with pairs: pix2pix whose discriminator says where to look.
 
-Lin et al., WACV 2021, section 4 and the authors' pix2pix_attn.
+Lin et al., WACV 2021, section 4 and supplement section 2; the authors' pix2pix_attn.
 """
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import ClassVar, Self
+from typing import Any, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from ml_collections import ConfigDict
 
-from ganattn import losses, memory
+from ganattn import memory
+from ganattn.config import check
 from ganattn.errors import ConfigError
 from ganattn.layers.attention import blend
-from ganattn.methods.base import (
-    DTYPES,
-    Direction,
-    Method,
-    Translation,
-    apply_passes,
-    as_metrics,
-    dtype_of,
-)
+from ganattn.methods.base import DTYPES, Output, dtype_of
 from ganattn.methods.families.image_translation import create_optimizer
-from ganattn.methods.guidance import GUIDING
+from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
+from ganattn.networks.guided_discriminators import GUIDED_DISCRIMINATORS
 from ganattn.networks.map_upsampler import MapUpsampler
 from ganattn.networks.unet import UNetGenerator
-from ganattn.parallel import AXIS, example_keys, mean_over, vary
-from ganattn.state import TrainState, Variables, merge_networks, split_networks
+from ganattn.state import TrainState, Tree, Variables
 
-GENERATOR, UPSAMPLER, CRITIC = "generator_a2b", "upsampler_a2b", "discriminator_b"
+UPSAMPLER = "upsampler_a2b"
 
 
 @dataclasses.dataclass(frozen=True)
-class SupervisedGuidance(Method):
-    """A U-Net, a network that enlarges maps for it, and a critic of source and target together.
+class SupervisedGuidance(Paired):
+    """`Paired` with a discriminator of attention, and a network that enlarges its maps.
 
-    The source is multiplied by 1 + the enlarged map that the critic gave when it last saw the
-    translation of this picture. `memory` is a bank of these maps, (pictures, h/8, w/8, 1), unscaled
-    and all ones at first, whole on every device; a batch says by "index_a" (n,) int which pictures
-    it holds. A step updates the critic, then the other two against the updated critic.
+    The source is multiplied by 1 + the enlarged map that the discriminator returned for the
+    latest translation of this image. `memory` is the buffer of these maps, (images,
+    h/8, w/8, 1), unscaled and all ones at first, the same on every device; "index_a" (n,) int of a
+    batch says which images it holds.
+
+    buffer_size: number of training pairs.
     """
 
-    lambda_l1: float = 100.0
-    dropout: bool = True
     buffer_size: int = 0
-    image_size: int = 128
-
-    directions: ClassVar[tuple[Direction, ...]] = (Direction("a", "b"),)
-    translates_with: ClassVar[tuple[str, ...]] = ("generator", "upsampler", "discriminator")
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
         method = config.method
-        _check(method)
+        check(config, "method.discriminator", choices=GUIDED_DISCRIMINATORS)
+        check(config, "method.dtype", choices=DTYPES)
+        check(config, "method.num_downs", least=2)
+        check(config, "method.image_size", least=24, multiple_of=max(8, 1 << method.num_downs))
+        check(config, "method.buffer_size", least=1)
         dtype = DTYPES[method.dtype]
+        discriminator = GUIDED_DISCRIMINATORS[method.discriminator]
         networks = {
             GENERATOR: UNetGenerator(method.width, method.num_downs, "instance", dtype=dtype),
             UPSAMPLER: MapUpsampler(method.upsampler_width, dtype=dtype),
-            CRITIC: GUIDING[method.discriminator](method.discriminator_width, dtype=dtype),
+            DISCRIMINATOR: discriminator(method.discriminator_width, dtype=dtype),
         }
-        groups = {"generator": (GENERATOR, UPSAMPLER), "discriminator": (CRITIC,)}
+        groups = {"generator": (GENERATOR, UPSAMPLER), "discriminator": (DISCRIMINATOR,)}
         return cls(
             networks,
             groups,
@@ -73,154 +68,84 @@ class SupervisedGuidance(Method):
             image_size=method.image_size,
         )
 
-    def mapped(self) -> Self:
-        """For `parallel.map_step`: batch normalisation, too, counts all devices' examples."""
-        critic = self.networks[CRITIC].clone(axis_name=AXIS)
-        return dataclasses.replace(super().mapped(), networks={**self.networks, CRITIC: critic})
+    @property
+    def multiple(self) -> int:
+        """What divides the height and width of images: a map is an eighth of them."""
+        return max(8, super().multiple)
 
     def check_data(self, sizes: Mapping[str, int]) -> None:
-        """Raises ConfigError when the buffer is too small for these pictures."""
+        """Raises ConfigError when the buffer is too small for these images."""
         if sizes["a"] > self.buffer_size:
             raise ConfigError(
                 f"config.method.buffer_size is {self.buffer_size}: there are {sizes['a']} "
-                "pictures, set it to that"
+                "images, set it to that"
             )
+
+    def create_memory(self, dtype: Any) -> Tree:
+        """The buffer of attention maps."""
+        side = self.image_size // 8
+        return memory.create_buffer(self.buffer_size, side, side, dtype)
+
+    def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """As `Paired.batch_spec`, and the images' indices, "index_a" (count,) int32."""
+        return {**super().batch_spec(count), "index_a": jax.ShapeDtypeStruct((count,), jnp.int32)}
+
+    def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
+        """All; without the discriminator `generate` returns a first translation."""
+        return GENERATOR, UPSAMPLER, DISCRIMINATOR
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
-        size, channels = {
-            GENERATOR: (self.image_size, 3),
-            UPSAMPLER: (self.image_size // 8, 1),
-            CRITIC: (self.image_size, 6),
-        }[name]
-        return jax.ShapeDtypeStruct((1, size, size, channels), jnp.float32)
+        """As `Paired.network_input`; an attention map for the network that enlarges it."""
+        if name != UPSAMPLER:
+            return super().network_input(name)
+        return jax.ShapeDtypeStruct((1, self.image_size // 8, self.image_size // 8, 1), jnp.float32)
 
-    def create_state(
-        self, rng: Array, variables: Mapping[str, Variables] | None = None
-    ) -> TrainState:
-        """As `Method.create_state`; the maps have the precision of the networks."""
-        state = super().create_state(rng, variables)
-        side = self.image_size // 8
-        bank = memory.create_buffer(self.buffer_size, side, side, dtype_of(state.variables))
-        return state.replace(memory=bank)
-
-    def train_step(
-        self, state: TrainState, batch: Mapping[str, Array]
-    ) -> tuple[TrainState, dict[str, Array]]:
-        """One update of the critic, then one of the U-Net and the network that enlarges maps.
-
-        batch: pairs "a" and "b", (n, h, w, 3) in [-1, 1], and "index_a". Metrics are unweighted
-        terms and the weighted totals.
-        """
-        a, b = (batch[domain].astype(dtype_of(state.variables)) for domain in "ab")
+    def recall(self, state: TrainState, batch: Mapping[str, Array]) -> Array:
+        """The maps (n, h/8, w/8, 1) of the batch's images; ConfigError without "index_a"."""
         if "index_a" not in batch:
-            raise ConfigError("the data give no index_a: use a source that numbers its pictures")
-        maps = memory.recall(state.memory, batch["index_a"])
-        keys = None
-        if self.dropout:
-            rng = jax.random.fold_in(state.rng, state.step)
-            keys = example_keys(rng, len(a), self.axis_name)
-        generator, kept = split_networks(state.variables, self.groups["generator"])
-        fake, pull_back = jax.vjp(
-            lambda trained: self._generate(trained, a, maps, keys)[0],
-            vary(generator, self.axis_name),
-        )
+            raise ConfigError("the data give no index_a: use a source that numbers its images")
+        return memory.recall(state.memory, batch["index_a"])
 
-        judge, judged = split_networks(state.variables, (CRITIC,))
-        loss = jax.grad(self._critic_loss, has_aux=True)
-        gradients, (judged, metrics) = loss(
-            vary(judge, self.axis_name), judged, a, b, jax.lax.stop_gradient(fake)
-        )
-        state = self.update(state, "discriminator", gradients, judged)
+    def remember(self, state: TrainState, batch: Mapping[str, Array], output: Any) -> TrainState:
+        """Stores the map of each new translation."""
+        indices, maps = batch["index_a"], output.heatmap
+        return state.replace(memory=memory.remember(state.memory, indices, maps, self.examples))
 
-        judge, judged = split_networks(state.variables, (CRITIC,))
-        loss = jax.grad(self._generator_loss, has_aux=True)
-        pulled, (judged, seen, terms) = loss(fake, judge, judged, a, b)
-        state = self.update(state, "generator", pull_back(pulled)[0], kept)
-        judged = mean_over(judged, self.axis_name)
-        state = state.replace(
-            step=state.step + 1,
-            variables={**state.variables, **merge_networks(judge, judged)},
-            memory=memory.remember(state.memory, batch["index_a"], seen, self.examples),
-        )
-        return state, mean_over({**metrics, **terms}, self.axis_name)
+    def forward(self, trained, carried, images, guide, keys):
+        """As `Paired.forward`, guided by the maps `guide` (n, h/8, w/8, 1)."""
+        images = blend(images, self._enlarge(trained, guide), "rmult")
+        return super().forward(trained, carried, images, None, keys)
 
-    def translate(
-        self, variables: Mapping[str, Variables], images: Array, direction: str = "a2b"
-    ) -> Translation:
-        """images (n, h, w, 3) in [-1, 1], h and w multiples of 2^num_downs; without dropout.
+    def generate(
+        self,
+        variables: Mapping[str, Variables],
+        inputs: Mapping[str, Array],
+        direction: str | None = None,
+        rng: Array | None = None,
+    ) -> Output:
+        """Translations of inputs["image"] (n, h, w, 3) in [-1, 1], without dropout.
 
-        attention is the map that guides the generator, (n, h, w, 1) in (0, 1). The critic judges a
-        first translation under a map of ones (which is all that the authors' code does to test);
-        without its weights this one is returned. Raises ConfigError for an unknown direction.
+        h and w are multiples of 8 and 2^num_downs. "attention" is the map that guides the
+        generator, (n, h, w, 1) in (0, 1). The discriminator maps a first translation under a map of
+        ones (which is all that the authors' test code does); without its weights this translation
+        is returned. Raises ConfigError for an unknown direction.
         """
-        if direction not in self.directions:
-            raise ConfigError(f"direction is {direction!r}: pairs are translated a2b only")
-        images = images.astype(dtype_of({GENERATOR: variables[GENERATOR]}))
+        self.direction(direction)
+        images = inputs["image"].astype(dtype_of({GENERATOR: variables[GENERATOR]}))
         count, height, width, _ = images.shape
         maps = jnp.ones((count, height // 8, width // 8, 1), images.dtype)
-        made, attention = self._generate(variables, images, maps, None)
-        if CRITIC in variables:
-            pair = jnp.concatenate([images, made], -1)
-            maps = self.networks[CRITIC].apply(variables[CRITIC], pair).heatmap
-            made, attention = self._generate(variables, images, maps, None)
-        return Translation(made, attention)
+        output = self._translate(variables, images, maps)
+        if DISCRIMINATOR not in variables:
+            return output
+        pair = jnp.concatenate([images, output.images], -1)
+        maps = self.networks[DISCRIMINATOR].apply(variables[DISCRIMINATOR], pair).heatmap
+        return self._translate(variables, images, maps)
 
-    def pictures(
-        self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
-    ) -> dict[str, dict[str, Array]]:
-        """Source, guiding map, translation, and the true target."""
-        made = self.translate(variables, batch["a"])
-        heatmap = {} if made.attention is None else {"attention": made.attention}
-        columns = {"source": batch["a"], **heatmap, "translation": made.images}
-        return {"a2b": {**columns, "target": batch["b"]}}
+    def _translate(self, variables, images, maps) -> Output:
+        attention = self._enlarge(variables, maps)
+        images = blend(images, attention, "rmult")
+        output = self.networks[GENERATOR].apply(variables[GENERATOR], images)
+        return Output(output.images, OrderedDict(attention=attention))
 
-    def _generate(self, variables, images, maps, keys):
-        attention = self.networks[UPSAMPLER].apply(variables[UPSAMPLER], maps)
-        guided = blend(images, attention, "rmult")
-        return self.networks[GENERATOR].apply(variables[GENERATOR], guided, keys), attention
-
-    def _judge(self, judge, judged, *pairs):
-        passes = [(jnp.concatenate(pair, -1),) for pair in pairs]
-        outputs, moved = apply_passes(
-            self.networks[CRITIC], judge[CRITIC], judged[CRITIC], passes, joint=False
-        )
-        return outputs, {CRITIC: moved}
-
-    def _critic_loss(self, judge, judged, a, b, fake):
-        # Fake before real: the order in which the authors' running averages move.
-        (on_fake, on_real), moved = self._judge(judge, judged, (a, fake), (a, b))
-        terms = {
-            "real": losses.binary_cross_entropy(on_real.logits, True),
-            "fake": losses.binary_cross_entropy(on_fake.logits, False),
-        }
-        total = 0.5 * (terms["real"] + terms["fake"])
-        return total, (moved, as_metrics("discriminator", terms, total))
-
-    def _generator_loss(self, fake, judge, judged, a, b):
-        (on_fake,), moved = self._judge(judge, judged, (a, fake))
-        terms = {
-            "adversarial": losses.binary_cross_entropy(on_fake.logits, True),
-            "l1": losses.mean_absolute(fake, b),
-        }
-        total = terms["adversarial"] + self.lambda_l1 * terms["l1"]
-        return total, (moved, on_fake.heatmap, as_metrics("generator", terms, total))
-
-
-def _check(method: ConfigDict) -> None:
-    for field, values in {"discriminator": tuple(GUIDING), "dtype": tuple(DTYPES)}.items():
-        if method[field] not in values:
-            raise ConfigError(
-                f"config.method.{field} is {method[field]!r}: use one of {', '.join(values)}"
-            )
-    if method.num_downs < 2:
-        raise ConfigError(f"config.method.num_downs is {method.num_downs}: give at least 2")
-    multiple = max(8, 1 << method.num_downs)
-    if method.image_size % multiple or method.image_size < 24:
-        raise ConfigError(
-            f"config.method.image_size is {method.image_size}: give a multiple of {multiple}, "
-            "at least 24"
-        )
-    if method.buffer_size < 1:
-        raise ConfigError(
-            f"config.method.buffer_size is {method.buffer_size}: give the number of training pairs"
-        )
+    def _enlarge(self, variables, maps):
+        return self.networks[UPSAMPLER].apply(variables[UPSAMPLER], maps)

@@ -1,6 +1,7 @@
-"""SNDCGAN with SPAP, its plain form and baselines: pictures from noise (Sun and Wu 2019)."""
+"""SNDCGAN with SPAP, its plain form and baselines: images from noise (Sun and Wu 2019)."""
 
 import dataclasses
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import partial
 from typing import Any, ClassVar, Self
@@ -12,30 +13,37 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from ganattn import latents, losses
+from ganattn.config import check
 from ganattn.errors import ConfigError
 from ganattn.layers.pyramid import PYRAMIDS, AtrousMean
-from ganattn.methods.base import DTYPES, Direction, Method, Translation, as_metrics, dtype_of
+from ganattn.methods.base import (
+    DTYPES,
+    Direction,
+    Input,
+    Method,
+    Output,
+    Panels,
+    as_metrics,
+    columns,
+    dtype_of,
+)
 from ganattn.networks.sndcgan import DOUBLINGS, SNDCGANDiscriminator, SNDCGANGenerator
 from ganattn.optimizers import adam, delayed
-from ganattn.parallel import AXIS, example_keys, mean_over, vary
 from ganattn.state import TrainState, Variables, split
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
-AVERAGED = ("params",)  # an average of statistics would keep their start for long
 
 
 @dataclasses.dataclass(frozen=True)
 class SNDCGAN(Method):
-    """A generator of pictures from noise, and a discriminator.
+    """A generator of images from noise, and a discriminator.
 
     A step updates the discriminator `discriminator_steps` times, each on an equal part of the batch
-    and on as many fakes of its own, then the generator on new fakes. Real and fake pictures go
-    through the discriminator as one batch. Every application moves power iterations and the
-    generator's batch statistics, which count the examples of all devices.
+    and on as many fakes of its own, then the generator on new fakes. Real and fake images go
+    through the discriminator as one batch. Every application updates power iterations and the
+    generator's batch statistics, which are those of all devices' examples.
 
-    adversarial: a key of `losses.LATENT`. latent, latent_bound: see `latents.draw`. ema_decay: of
-    the generator's moving average, which `ema` holds from `ema_start_step` on (before, a copy); 0
-    keeps none. Its batch statistics and power iterations are the generator's own.
+    adversarial: a key of `losses.LATENT`. latent, latent_bound: see `latents.draw`.
     """
 
     adversarial: str = "non_saturating"
@@ -43,18 +51,14 @@ class SNDCGAN(Method):
     latent: str = "uniform"
     latent_bound: float = 0.0
     discriminator_steps: int = 1
-    ema_decay: float = 0.0
-    ema_start_step: int = 0
     image_size: int = 128
 
-    takes: ClassVar = "latents"
     directions: ClassVar[tuple[Direction, ...]] = (Direction("latent", "image"),)
-    translates_with: ClassVar[tuple[str, ...]] = (GENERATOR,)
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
-        method = config.method
         _check(config)
+        method = config.method
         dtype, create_pyramid = DTYPES[method.dtype], PYRAMIDS[method.pyramid]
         pyramid = create_pyramid and create_pyramid(
             tuple(method.pyramid_rates), spectral=method.spectral_generator, dtype=dtype
@@ -86,38 +90,46 @@ class SNDCGAN(Method):
             latent=method.latent,
             latent_bound=method.latent_bound,
             discriminator_steps=method.discriminator_steps,
-            ema_decay=method.ema_decay,
-            ema_start_step=method.ema_start_step,
             image_size=method.image_size,
         )
 
-    def mapped(self) -> Self:
-        """For `parallel.map_step`: batch normalisation, too, counts all devices' examples."""
-        networks = {**self.networks, GENERATOR: self.networks[GENERATOR].clone(axis_name=AXIS)}
-        return dataclasses.replace(super().mapped(), networks=networks)
+    def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """Real images, "image" (count, h, w, 3) in [-1, 1]."""
+        shape = (count, self.image_size, self.image_size, 3)
+        return {"image": jax.ShapeDtypeStruct(shape, jnp.float32)}
+
+    def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
+        """The "latent" vector, which `rng` draws where it is not given."""
+        return {"latent": Input("vector", (self.latent_size,), optional=True)}
+
+    def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
+        """The generator alone."""
+        return (GENERATOR,)
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
+        """A latent vector, or an image."""
         size = self.image_size
         shape = (1, self.latent_size) if name == GENERATOR else (1, size, size, 3)
         return jax.ShapeDtypeStruct(shape, jnp.float32)
 
-    def create_state(
-        self, rng: Array, variables: Mapping[str, Variables] | None = None
-    ) -> TrainState:
-        """As `Method.create_state`, with the average, which starts as a copy."""
-        state = super().create_state(rng, variables)
-        if not self.ema_decay:
-            return state
-        collections = {name: state.variables[GENERATOR][name] for name in AVERAGED}
-        return state.replace(ema={GENERATOR: jax.tree.map(jnp.copy, collections)})
+    def latents(self, keys: Array, bound: float | None = None, dtype: Any = jnp.float32) -> Array:
+        """Latent vectors (n, latent_size), drawn from the training distribution.
 
-    def train_step(
-        self, state: TrainState, batch: Mapping[str, Array]
+        keys: (n,) typed keys; a vector depends on its own key alone. bound: replaces the
+        config's `latent_bound`, such as to truncate for sampling; see `latents.draw`.
+        """
+        bound = self.latent_bound if bound is None else bound
+        return latents.draw(keys, self.latent_size, self.latent, bound, dtype)
+
+    def step(
+        self, state: TrainState, batch: Mapping[str, Array], draws: Mapping[str, Array]
     ) -> tuple[TrainState, dict[str, Array]]:
         """The discriminator's updates, then one of the generator.
 
-        batch: "image" (n, h, w, 3) in [-1, 1]; n is a multiple of `discriminator_steps`. Metrics of
-        the discriminator are means over its updates.
+        batch: as `batch_spec` describes it; n is a multiple of `discriminator_steps`. draws:
+        "discriminator<i>/latent" of update i, from 0, and "generator/latent", (n /
+        discriminator_steps, latent_size) each. Metrics of the discriminator are means over its
+        updates.
         """
         images = batch["image"].astype(dtype_of(state.variables))
         steps, rng = self.discriminator_steps, jax.random.fold_in(state.rng, state.step)
@@ -126,114 +138,107 @@ class SNDCGAN(Method):
                 f"a device has {len(images)} examples for {steps} updates of the discriminator: "
                 "make config.data.batch_size a multiple of that number times the devices"
             )
+
+        def latent(name, number):
+            if name in draws:
+                return draws[name].astype(images.dtype)
+            keys = self.examples.keys(jax.random.fold_in(rng, number), len(images) // steps)
+            return self.latents(keys, dtype=images.dtype)
+
         metrics = []
         for i in range(steps):
             # Every steps-th example: so the parts are the same however devices share the batch.
             state, terms = self._update_discriminator(
-                state, images[i::steps], jax.random.fold_in(rng, i)
+                state, images[i::steps], latent(f"discriminator{i}/latent", i)
             )
             metrics.append(terms)
         terms = jax.tree.map(lambda *values: sum(values) / steps, *metrics)
-        keys = example_keys(jax.random.fold_in(rng, steps), len(images) // steps, self.axis_name)
-        state, of_generator = self._update_generator(state, self.draw(keys, images.dtype))
-        state = state.replace(step=state.step + 1)
-        return self._average(state), mean_over({**terms, **of_generator}, self.axis_name)
+        state, generator_terms = self._update_generator(state, latent("generator/latent", steps))
+        return state, {**terms, **generator_terms}
 
-    def draw(self, keys: Array, dtype: Any = jnp.float32, bound: float | None = None) -> Array:
-        """Latent vectors (n, latent_size) for n keys; bound: in place of the method's own."""
-        bound = self.latent_bound if bound is None else bound
-        return latents.draw(keys, self.latent_size, self.latent, bound, dtype)
+    def generate(
+        self,
+        variables: Mapping[str, Variables],
+        inputs: Mapping[str, Array],
+        direction: str | None = None,
+        rng: Array | None = None,
+    ) -> Output:
+        """Images from inputs["latent"] (n, latent_size), by the running statistics.
 
-    def translate(
-        self, variables: Mapping[str, Variables], images: Array, direction: str = "latent2image"
-    ) -> Translation:
-        """Pictures from latent vectors `images` (n, latent_size), by the running statistics.
-
-        attentions: with SPAP a map a fuse, (n, h/2, w/2, 1) in [0, 1], in their order; with
-        self-attention that of `layers.attention`. Raises ConfigError for an unknown direction.
+        Where there is no "latent", `rng` draws it: one key for one image, or (n,) keys for n.
+        attention: with SPAP a map a fuse, (n, h/2, w/2, 1) in [0, 1], in their order; with
+        self-attention that of `SelfAttention`. Raises ConfigError for an unknown direction, or
+        with neither a latent vector nor `rng`.
         """
-        if direction not in self.directions:
-            raise ConfigError(f"direction is {direction!r}: use {', '.join(self.directions)}")
-        vectors = images.astype(dtype_of({GENERATOR: variables[GENERATOR]}))
-        made = self.networks[GENERATOR].apply(variables[GENERATOR], vectors)
-        if not made.attentions:
-            return Translation(made.images)
-        last = list(made.attentions.values())[-1]
-        return Translation(made.images, last, attentions=made.attentions)
+        self.direction(direction)
+        vectors = inputs.get("latent")
+        if vectors is None:
+            if rng is None:
+                raise ConfigError("nothing to generate from: give inputs['latent'], or rng")
+            vectors = self.latents(jnp.atleast_1d(rng))
+        vectors = vectors.astype(dtype_of({GENERATOR: variables[GENERATOR]}))
+        output = self.networks[GENERATOR].apply(variables[GENERATOR], vectors)
+        return Output(output.images, output.attention)
 
-    def source(self, batch: Mapping[str, Array], direction: str) -> Array:
-        """Latent vectors that depend on the number of examples alone."""
-        return self.draw(example_keys(jax.random.key(0), len(batch["image"]), None))
+    def panels(
+        self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
+    ) -> Panels:
+        """Samples and the attention maps of each fuse, beside real images.
 
-    def pictures(
-        self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
-    ) -> dict[str, dict[str, Array]]:
-        """Samples that stay comparable, under the attention of each fuse, beside real pictures."""
-        made = self.translate(variables, self.source(batch, ""))
-        maps = made.attentions or {}
-        return {"samples": {"sample": made.images, **maps, "real": batch["image"]}}
+        The same `rng` draws the same latent vectors.
+        """
+        real = batch["image"]
+        output = self.generate(variables, {}, rng=self.examples.keys(rng, len(real)))
+        maps = output.attention.items()
+        return OrderedDict(samples=columns([("sample", output.images), *maps, ("real", real)]))
 
-    def _update_discriminator(self, state, real, key):
-        latent = self.draw(example_keys(key, len(real), self.axis_name), real.dtype)
+    def _update_discriminator(self, state, real, latent):
         trained, carried = split(state.variables[GENERATOR])
-        fake, moved = self._generate(trained, carried, latent)
-        generator = {**trained, **mean_over(moved, self.axis_name)}
-        state = state.replace(variables={**state.variables, GENERATOR: generator})
-
-        trained, carried = split(state.variables[DISCRIMINATOR])
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
+        fake, carried = self._forward(trained, carried, latent)
         pair = jnp.concatenate([real, jax.lax.stop_gradient(fake)])
-        gradients, (moved, terms) = loss(vary(trained, self.axis_name), carried, pair)
-        group = {DISCRIMINATOR: gradients}
-        return self.update(state, DISCRIMINATOR, group, {DISCRIMINATOR: moved}), terms
+        trained, statistics = split(state.variables[DISCRIMINATOR])
+        loss = jax.grad(self._discriminator_loss, has_aux=True)
+        gradients, (statistics, terms) = loss(self.examples.vary(trained), statistics, pair)
+        carried = {GENERATOR: carried, DISCRIMINATOR: statistics}
+        return self.update(state, DISCRIMINATOR, {DISCRIMINATOR: gradients}, carried), terms
 
     def _update_generator(self, state, latent):
         trained, carried = split(state.variables[GENERATOR])
-        judge, judged = split(state.variables[DISCRIMINATOR])
         loss = jax.grad(self._generator_loss, has_aux=True)
-        gradients, (moved, judged, terms) = loss(
-            vary(trained, self.axis_name), carried, judge, judged, latent
+        gradients, (carried, terms) = loss(
+            self.examples.vary(trained), carried, *split(state.variables[DISCRIMINATOR]), latent
         )
-        state = self.update(state, GENERATOR, {GENERATOR: gradients}, {GENERATOR: moved})
-        discriminator = {**judge, **mean_over(judged, self.axis_name)}
-        return state.replace(variables={**state.variables, DISCRIMINATOR: discriminator}), terms
+        return self.update(state, GENERATOR, {GENERATOR: gradients}, carried), terms
 
-    def _generate(self, trained, carried, latent):
-        made, moved = self.networks[GENERATOR].apply(
+    def _forward(self, trained, carried, latent):
+        """Fakes in training mode, and the generator's new carried collections."""
+        output, carried = self.networks[GENERATOR].apply(
             {**trained, **carried}, latent, "batch", True, mutable=["batch_stats", "spectral"]
         )
-        return made.images, moved
+        return output.images, carried
 
-    def _judge(self, trained, carried, images):
-        return self.networks[DISCRIMINATOR].apply(
-            {**trained, **carried}, images, True, mutable=["spectral"]
+    def _discriminate(self, trained, statistics, images):
+        output, statistics = self.networks[DISCRIMINATOR].apply(
+            {**trained, **statistics}, images, True, mutable=["spectral"]
         )
+        return output.logits, statistics
 
-    def _discriminator_loss(self, trained, carried, pair):
-        logits, moved = self._judge(trained, carried, pair)
+    def _discriminator_loss(self, trained, statistics, pair):
+        """SPAP eq. 1 (the discriminator's part), or the hinge loss (Miyato et al. 2018, eq. 16)."""
+        logits, statistics = self._discriminate(trained, statistics, pair)
         loss = losses.LATENT[self.adversarial].discriminator
         real, fake = jnp.split(logits, 2)
         terms = {"real": loss(real, True), "fake": loss(fake, False)}
         total = terms["real"] + terms["fake"]
-        return total, (moved, as_metrics(DISCRIMINATOR, terms, total))
+        return total, (statistics, as_metrics(DISCRIMINATOR, terms, total))
 
-    def _generator_loss(self, trained, carried, judge, judged, latent):
-        fake, moved = self._generate(trained, carried, latent)
-        logits, judged = self._judge(judge, judged, fake)
+    def _generator_loss(self, trained, carried, discriminator, statistics, latent):
+        """SPAP eq. 1 (non-saturating: Goodfellow et al. 2014, section 3), or hinge (eq. 17)."""
+        fake, carried = self._forward(trained, carried, latent)
+        logits, statistics = self._discriminate(discriminator, statistics, fake)
         total = losses.LATENT[self.adversarial].generator(logits)
-        return total, (moved, judged, as_metrics(GENERATOR, {}, total))
-
-    def _average(self, state):
-        if not self.ema_decay:
-            return state
-        live = {name: state.variables[GENERATOR][name] for name in AVERAGED}
-        decay = jnp.where(state.step <= self.ema_start_step, 0.0, self.ema_decay)
-
-        def move(average, value):
-            share = decay.astype(value.dtype)
-            return share * average + (1 - share) * value
-
-        return state.replace(ema={GENERATOR: jax.tree.map(move, state.ema[GENERATOR], live)})
+        carried = {GENERATOR: carried, DISCRIMINATOR: statistics}
+        return total, (carried, as_metrics(GENERATOR, {}, total))
 
 
 def _optimizers(
@@ -261,45 +266,29 @@ def _optimizers(
 
 
 def _check(config: ConfigDict) -> None:
-    """Raises ConfigError for values outside their range."""
-    method = config.method
-    allowed = {
-        "pyramid": tuple(PYRAMIDS),
-        "adversarial": tuple(losses.LATENT),
-        "latent": latents.LAWS,
-        "dtype": tuple(DTYPES),
-    }
-    for field, values in allowed.items():
-        if method[field] not in values:
-            raise ConfigError(
-                f"config.method.{field} is {method[field]!r}: use one of {', '.join(values)}"
-            )
-    least = {"latent_size": 1, "discriminator_steps": 1, "pyramid_start_step": 0, "latent_bound": 0}
-    for field, value in {**least, "ema_start_step": 0}.items():
-        if method[field] < value:
-            raise ConfigError(f"config.method.{field} is {method[field]}: give at least {value}")
-    if not 0 <= method.ema_decay < 1:
-        raise ConfigError(
-            f"config.method.ema_decay is {method.ema_decay}: give a number from 0 to below 1"
-        )
+    check(config, "method.pyramid", choices=PYRAMIDS)
+    check(config, "method.adversarial", choices=losses.LATENT)
+    check(config, "method.latent", choices=latents.DISTRIBUTIONS)
+    check(config, "method.dtype", choices=DTYPES)
+    check(config, "method.latent_size", least=1)
+    check(config, "method.discriminator_steps", least=1)
+    check(config, "method.pyramid_start_step", least=0)
+    check(config, "method.latent_bound", least=0)
+    check(config, "method.image_size", least=1 << DOUBLINGS, multiple_of=1 << DOUBLINGS)
     for field in ("pyramid_rates", "atrous_rates"):
-        rates = tuple(method[field])
+        rates = tuple(config.method[field])
         if not rates or min(rates) < 2 or len(set(rates)) < len(rates):
             raise ConfigError(
                 f"config.method.{field} is {rates}: give different numbers of pixels, at least 2"
             )
-    multiple = 1 << DOUBLINGS
-    if method.image_size < multiple or method.image_size % multiple:
+    data, method = config.data, config.method
+    if data.crop_size != method.image_size:
         raise ConfigError(
-            f"config.method.image_size is {method.image_size}: give a multiple of {multiple}"
+            f"config.data.crop_size is {data.crop_size} and config.method.image_size "
+            f"{method.image_size}: generated and training images must have the same size"
         )
-    if config.data.crop_size != method.image_size:
+    if data.batch_size % method.discriminator_steps:
         raise ConfigError(
-            f"config.data.crop_size is {config.data.crop_size} and config.method.image_size "
-            f"{method.image_size}: the generator's pictures have the size of the training pictures"
-        )
-    if config.data.batch_size % method.discriminator_steps:
-        raise ConfigError(
-            f"config.data.batch_size is {config.data.batch_size}: make it a multiple of "
+            f"config.data.batch_size is {data.batch_size}: make it a multiple of "
             f"config.method.discriminator_steps, {method.discriminator_steps}, which share it"
         )

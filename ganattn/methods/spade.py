@@ -1,7 +1,9 @@
-"""SPADE and GauGAN: pictures from label maps (Park et al., CVPR 2019)."""
+"""SPADE and GauGAN: images from label maps (Park et al., CVPR 2019)."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections import OrderedDict
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar, Self
 
 import jax
@@ -11,25 +13,35 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from ganattn import losses
+from ganattn.config import check
 from ganattn.errors import ConfigError
 from ganattn.interop.vgg import read_vgg19
 from ganattn.layers.label_maps import semantics
 from ganattn.layers.normalization import NORMS
-from ganattn.methods.base import DTYPES, Direction, Method, Translation, as_metrics, dtype_of
+from ganattn.methods.base import (
+    DTYPES,
+    Direction,
+    Input,
+    Method,
+    Output,
+    Panels,
+    as_metrics,
+    columns,
+    dtype_of,
+)
 from ganattn.networks.multiscale import MultiscaleDiscriminator
-from ganattn.networks.spade import DOUBLINGS, SPADEGenerator, StyleEncoder
+from ganattn.networks.spade import ATTENTION, DOUBLINGS, SPADEGenerator, StyleEncoder
 from ganattn.networks.vgg import VGG19Features, perceptual_distance
 from ganattn.optimizers import adam, linear_decay
-from ganattn.parallel import AXIS, example_keys, mean_over, vary
 from ganattn.state import TrainState, Variables, split_networks
 
 GENERATOR, DISCRIMINATOR, ENCODER, VGG = "generator", "discriminator", "encoder", "perceptual"
-ATTENTIONS = ("none", "last", "all")
+VOID = 255  # the id of pixels without a label
 
 
 @dataclasses.dataclass(frozen=True)
-class Weights:
-    """Of feature matching, of the perceptual loss, and of the style's divergence."""
+class ObjectiveWeights:
+    """Weights of feature matching, the perceptual loss, and the divergence of the styles."""
 
     feature_matching: float = 10.0
     perceptual: float = 10.0
@@ -38,19 +50,22 @@ class Weights:
 
 @dataclasses.dataclass(frozen=True)
 class SPADE(Method):
-    """A generator told the label map at every level, and a discriminator of two scales.
+    """A generator that is conditioned on the label map at every level, and a discriminator.
 
-    A step updates the generator (and the style encoder), then the discriminator on fakes that the
-    updated generator makes anew, as the authors' loop does: both networks' statistics and power
-    iterations move twice.
+    A step updates the generator (and the style encoder), then the discriminator on new fakes of the
+    updated generator, as the authors' loop does: both networks' statistics and power iterations are
+    updated twice.
 
-    classes: channels of the label map, which is one-hot or, where `one_hot` is False, a picture of
-    any kind, such as edges or another domain. instances: whether boundaries of instances are an
-    input. test_statistics: "running" averages, or those of the "batch" at hand.
+    classes: channels of the label map, which is one-hot or, where `one_hot` is False, an image of
+    any kind, such as edges or another domain. void: whether the last class is that of id 255.
+    instances: whether boundaries of instances are an input. latent_size: of the style, 0 without a
+    style encoder. test_statistics: "running" averages, or those of the "batch" at hand.
+    perceptual_weights: file of torchvision's VGG19, read when training starts.
     """
 
-    weights: Weights = Weights()
+    weights: ObjectiveWeights = ObjectiveWeights()
     classes: int = 35
+    void: bool = False
     instances: bool = True
     one_hot: bool = True
     latent_size: int = 0
@@ -60,25 +75,21 @@ class SPADE(Method):
     multiple: int = 64
     perceptual_weights: str = ""
 
-    takes: ClassVar = "labels"
     directions: ClassVar[tuple[Direction, ...]] = (Direction("label", "image"),)
-    translates_with: ClassVar[tuple[str, ...]] = (GENERATOR, ENCODER)
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
-        method = config.method
-        _check(method)
-        dtype = DTYPES[method.dtype]
-        generator = SPADEGenerator(
-            method.width,
-            method.up_sampling,
-            method.attention,
-            method.norm,
-            remat=method.remat,
-            dtype=dtype,
-        )
+        _check(config)
+        method, dtype = config.method, DTYPES[config.method.dtype]
         networks: dict[str, Any] = {
-            GENERATOR: generator,
+            GENERATOR: SPADEGenerator(
+                method.width,
+                method.up_sampling,
+                method.attention,
+                method.norm,
+                remat=method.remat,
+                dtype=dtype,
+            ),
             DISCRIMINATOR: MultiscaleDiscriminator(method.discriminator_width, dtype=dtype),
         }
         trained = [GENERATOR]
@@ -87,15 +98,15 @@ class SPADE(Method):
             trained.append(ENCODER)
         if method.perceptual_weight:
             networks[VGG] = VGG19Features(dtype=dtype)
-        groups = {"generator": tuple(trained), "discriminator": (DISCRIMINATOR,)}
         return cls(
             networks,
-            groups,
+            {"generator": tuple(trained), "discriminator": (DISCRIMINATOR,)},
             _optimizers(config.optimizer),
-            weights=Weights(
+            weights=ObjectiveWeights(
                 method.feature_matching_weight, method.perceptual_weight, method.divergence_weight
             ),
             classes=method.condition_channels or method.num_classes + method.use_dontcare,
+            void=bool(method.use_dontcare and not method.condition_channels),
             one_hot=not method.condition_channels,
             instances=method.use_instances,
             latent_size=method.latent_size if method.use_vae else 0,
@@ -106,19 +117,53 @@ class SPADE(Method):
             perceptual_weights=method.perceptual_weights,
         )
 
-    def mapped(self) -> Self:
-        """For `parallel.map_step`: batch normalisation, too, counts all devices' examples."""
-        networks = {**self.networks, GENERATOR: self.networks[GENERATOR].clone(axis_name=AXIS)}
-        return dataclasses.replace(super().mapped(), networks=networks)
+    def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """ "label", with instances "instance", and the true "image" in [-1, 1]."""
+        specs = {
+            name: jax.ShapeDtypeStruct(
+                (count, *field.shape), jnp.int32 if field.kind == "ids" else jnp.float32
+            )
+            for name, field in self.inputs().items()
+            if not field.optional
+        }
+        image = jax.ShapeDtypeStruct((count, self.height, self.width, 3), jnp.float32)
+        return {**specs, "image": image}
+
+    def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
+        """ "label", with instances "instance", with a style encoder optionally "style"."""
+        shape, multiple = (self.height, self.width), self.multiple
+        label = Input("image", (*shape, self.classes), multiple=multiple)
+        if self.one_hot:
+            label = Input("ids", (*shape, 1), False, multiple, self.classes, self.void)
+        inputs = {"label": label}
+        if self.instances:
+            inputs["instance"] = Input("ids", (*shape, 1), multiple=multiple)
+        if self.latent_size:
+            inputs["style"] = Input("image", (*shape, 3), optional=True, multiple=1)
+        return inputs
+
+    def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
+        """The generator and, where there is one, the style encoder."""
+        return tuple(name for name in (GENERATOR, ENCODER) if name in self.networks)
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
+        """Label map and instance boundaries, an image, or both side by side."""
         channels = self.classes + self.instances
         channels = {GENERATOR: channels, DISCRIMINATOR: channels + 3}.get(name, 3)
         return jax.ShapeDtypeStruct((1, self.height, self.width, channels), jnp.float32)
 
     def initialize(self, name: str, rng: Array) -> Variables:
-        """The generator's first layer takes a style where there is one; VGG comes from its file."""
+        """Fresh variables of one network; VGG's are read from their file.
+
+        Raises ConfigError when config.method.perceptual_weights names no file.
+        """
         if name == VGG:
+            if not self.perceptual_weights:
+                raise ConfigError(
+                    "config.method.perceptual_weights is empty: name torchvision's vgg19 .pth "
+                    "file, or set config.method.perceptual_weight=0 to train without the "
+                    "perceptual loss"
+                )
             return read_vgg19(self.perceptual_weights)
         if name == GENERATOR and self.latent_size:
             spec = self.network_input(name)
@@ -126,140 +171,141 @@ class SPADE(Method):
             return self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype), latent)
         return super().initialize(name, rng)
 
-    def source(self, batch: Mapping[str, Array], direction: str) -> dict[str, Array]:
-        """The label map and, if there is one, the instance map."""
-        return {name: batch[name] for name in ("label", "instance") if name in batch}
+    def shapes(self, name: str) -> Variables:
+        """As `Method.shapes`; those of VGG need no file."""
+        if name == VGG:
+            return jax.eval_shape(
+                self.networks[VGG].init, jax.random.key(0), self.network_input(VGG)
+            )
+        return super().shapes(name)
 
-    def train_step(
-        self, state: TrainState, batch: Mapping[str, Array]
+    def step(
+        self, state: TrainState, batch: Mapping[str, Array], draws: Mapping[str, Array]
     ) -> tuple[TrainState, dict[str, Array]]:
-        """One update of the generator, then one of the discriminator.
+        """One update of the generator and the style encoder, then one of the discriminator.
 
-        batch: "label" and, with instances, "instance", (n, h, w, 1) int32; "image" (n, h, w, 3) in
-        [-1, 1]. Metrics are unweighted terms and the weighted totals.
+        batch: as `batch_spec` describes it. draws: with a style encoder, "generator/style_noise"
+        and "discriminator/style_noise", (n, latent_size) each: the normal noise that is scaled by
+        the standard deviations of the styles. Metrics are unweighted terms and weighted totals.
         """
         dtype = dtype_of(state.variables)
         image, condition = batch["image"].astype(dtype), self._semantics(batch, dtype)
         rng = jax.random.fold_in(state.rng, state.step)
 
+        def noise(group, number, like):
+            name = f"{group}/style_noise"
+            if name in draws:
+                return draws[name].astype(like.dtype)
+            return self._normal(jax.random.fold_in(rng, number), len(like), like.dtype)
+
         names = self.groups["generator"]
         trained, carried = split_networks(state.variables, names)
-        judge, judged = split_networks(state.variables, (DISCRIMINATOR,))
-        fixed = {**judge, **{n: v for n, v in state.variables.items() if n == VGG}}
-        loss = jax.grad(self._generator_loss, has_aux=True)
-        gradients, (carried, judged, metrics) = loss(
-            vary(trained, self.axis_name), fixed, {**carried, **judged}, condition, image, rng
+        discriminator, statistics = split_networks(state.variables, (DISCRIMINATOR,))
+        fixed = {**discriminator, **{n: v for n, v in state.variables.items() if n == VGG}}
+        loss = jax.grad(
+            partial(self._generator_loss, noise=partial(noise, "generator", 0)), has_aux=True
+        )
+        gradients, (carried, statistics, metrics) = loss(
+            self.examples.vary(trained), fixed, {**carried, **statistics}, condition, image
         )
         state = self.update(state, "generator", gradients, carried)
 
         trained, carried = split_networks(state.variables, names)
-        fake, carried, _ = self._generate(trained, carried, condition, image, rng, 1)
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
-        gradients, (judged, terms) = loss(
-            vary(judge, self.axis_name), judged, condition, image, jax.lax.stop_gradient(fake)
+        fake, carried, _ = self._forward(
+            trained, carried, condition, image, partial(noise, "discriminator", 1)
         )
-        state = self.update(state, "discriminator", gradients, judged)
-        moved = {n: {**trained[n], **mean_over(carried[n], self.axis_name)} for n in names}
-        state = state.replace(step=state.step + 1, variables={**state.variables, **moved})
-        return state, mean_over({**metrics, **terms}, self.axis_name)
+        loss = jax.grad(self._discriminator_loss, has_aux=True)
+        gradients, (statistics, terms) = loss(
+            self.examples.vary(discriminator),
+            statistics,
+            condition,
+            image,
+            jax.lax.stop_gradient(fake),
+        )
+        state = self.update(state, "discriminator", gradients, {**carried, **statistics})
+        return state, {**metrics, **terms}
 
-    def translate(
+    def generate(
         self,
         variables: Mapping[str, Variables],
-        images: Mapping[str, Array],
-        direction: str = "label2image",
-        latent: Array | None = None,
-    ) -> Translation:
-        """Pictures for {"label", "instance"}, (n, h, w, 1) int32 each.
+        inputs: Mapping[str, Array],
+        direction: str | None = None,
+        rng: Array | None = None,
+    ) -> Output:
+        """Images for inputs["label"] and inputs["instance"], as `inputs` describes them.
 
-        h and w are multiples of 2 to the number of up-samplings. In the form with a style encoder
-        the style is `latent` (n, size), or that of images["image"] if given, or the mean style. The
-        attentions of DAGAN are "spatial" (n, h, w, 1) and "channel" (n, 1, c, 1), in (0, 1). Raises
-        ConfigError for an unknown direction.
+        inputs["style"], in the form with a style encoder: example images (n, h, w, 3), whose mean
+        styles are taken, or codes (n, size) or (n, 1, 1, size). Without it `rng` draws a style for
+        each example, and without `rng` the style is the mean one, zeros. DAGAN's attention is
+        "channel" (n, 1, c, 1), then "spatial" (n, h, w, 1), in (0, 1). Raises ConfigError for an
+        unknown direction, for sizes that are no multiples of `multiple`, for a style where there
+        is no style encoder, and for an example image without the encoder's variables.
         """
-        if direction not in self.directions:
-            raise ConfigError(f"direction is {direction!r}: use {', '.join(self.directions)}")
-        height, width = images["label"].shape[1:3]
+        self.direction(direction)
+        height, width = inputs["label"].shape[1:3]
         if height % self.multiple or width % self.multiple:
             raise ConfigError(
                 f"a label map has {height} x {width} pixels: give multiples of {self.multiple}"
             )
         dtype = dtype_of({GENERATOR: variables[GENERATOR]})
-        condition = self._semantics(images, dtype)
-        if self.latent_size and latent is None:
-            latent = self._style(variables, images, dtype)
-        made = self.networks[GENERATOR].apply(
-            variables[GENERATOR], condition, latent, self.test_statistics
+        style = self._style(variables, inputs, rng, dtype)
+        output = self.networks[GENERATOR].apply(
+            variables[GENERATOR], self._semantics(inputs, dtype), style, self.test_statistics
         )
-        if made.spatial is None:
-            return Translation(made.images)
-        channel = made.channel.transpose(0, 1, 3, 2)
-        attentions = {"channel": channel, "spatial": made.spatial}
-        return Translation(made.images, made.spatial, attentions=attentions)
+        return Output(output.images, output.attention)
 
-    def pictures(
-        self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
-    ) -> dict[str, dict[str, Array]]:
-        """Label map, attention if any, the picture made, and the true one where it is known."""
-        made = self.translate(variables, batch)
-        heatmap = {} if made.attention is None else {"attention": made.attention}
-        target = {"target": batch["image"]} if "image" in batch else {}
-        columns = {"label": batch["label"], **heatmap, "synthesis": made.images, **target}
-        return {"label2image": columns}
-
-    def reestimate(
-        self, variables: Mapping[str, Variables], batches: Iterable[Mapping[str, Array]]
-    ) -> dict[str, Variables]:
-        """The variables with batch statistics measured anew: plain means over the batches.
-
-        Training's running averages lag behind the weights. Raises ValueError without a batch.
-        """
-
-        @jax.jit
-        def measure(batch):
-            dtype = dtype_of({GENERATOR: variables[GENERATOR]})
-            trained = {k: v for k, v in variables[GENERATOR].items() if k != "batch_stats"}
-            # Averages that start at zero move by a tenth of what they see.
-            empty = jax.tree.map(jnp.zeros_like, variables[GENERATOR]["batch_stats"])
-            latent = self._style(variables, batch, dtype) if self.latent_size else None
-            _, moved = self.networks[GENERATOR].apply(
-                {**trained, "batch_stats": empty},
-                self._semantics(batch, dtype),
-                latent,
-                "batch",
-                mutable=["batch_stats"],
-            )
-            return jax.tree.map(lambda x: 10 * x, moved["batch_stats"])
-
-        seen = [measure(dict(batch)) for batch in batches]
-        if not seen:
-            raise ValueError("no batch to measure statistics from")
-        means = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *seen)
-        return {**variables, GENERATOR: {**variables[GENERATOR], "batch_stats": means}}
+    def panels(
+        self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
+    ) -> Panels:
+        """Label map, attention if any, image of the mean style, and the true image if known."""
+        names = [name for name, field in self.inputs().items() if not field.optional]
+        output = self.generate(variables, {name: batch[name] for name in names})
+        images = {"synthesis": output.images, "target": batch.get("image")}
+        pairs = [("label", batch["label"]), ("attention", output.heatmap), *images.items()]
+        return OrderedDict(label2image=columns(pairs))
 
     def _semantics(self, batch, dtype):
-        instance = batch["instance"] if self.instances else None
-        return semantics(batch["label"], self.classes if self.one_hot else 0, instance, dtype)
+        label, instance = batch["label"], batch["instance"] if self.instances else None
+        if self.void:
+            label = jnp.where(label == VOID, self.classes - 1, label)
+        return semantics(label, self.classes if self.one_hot else 0, instance, dtype)
 
-    def _style(self, variables, batch, dtype):
-        if "image" not in batch:
-            return jnp.zeros((len(batch["label"]), self.latent_size), dtype)
-        image = batch["image"].astype(dtype)
-        return self.networks[ENCODER].apply(variables[ENCODER], image)[0]
+    def _style(self, variables, inputs, rng, dtype) -> Array | None:
+        """Style codes (n, latent_size), None in the form without a style encoder."""
+        style, count = inputs.get("style"), len(inputs["label"])
+        if not self.latent_size:
+            if style is not None:
+                raise ConfigError(
+                    "the method has no style encoder: train with config.method.use_vae=True to "
+                    "give styles"
+                )
+            return None
+        if style is None:
+            shape = (count, self.latent_size)
+            return jnp.zeros(shape, dtype) if rng is None else self._normal(rng, count, dtype)
+        if style.ndim == 2 or style.shape[1:3] == (1, 1):
+            return style.reshape(count, self.latent_size).astype(dtype)
+        if ENCODER not in variables:
+            raise ConfigError(f"a style image needs the variables of {ENCODER!r}: give a code")
+        return self.networks[ENCODER].apply(variables[ENCODER], style.astype(dtype))[0]
 
-    def _generate(self, trained, carried, condition, image, rng, draw):
-        """(pictures, moved collections, divergence of the styles or None)"""
+    def _normal(self, rng, count, dtype) -> Array:
+        keys = self.examples.keys(rng, count)
+        return jax.vmap(lambda key: jax.random.normal(key, (self.latent_size,), dtype))(keys)
+
+    def _forward(self, trained, carried, condition, image, noise):
+        """(fakes, new carried collections, divergence of the styles or None).
+
+        noise: gives the styles' normal noise in the shape and precision of an array.
+        """
         carried, latent, divergence = dict(carried), None, None
         if self.latent_size:
-            (mean, log_variance), moved = self.networks[ENCODER].apply(
+            (mean, log_variance), carried[ENCODER] = self.networks[ENCODER].apply(
                 {**trained[ENCODER], **carried[ENCODER]}, image, True, mutable=["spectral"]
             )
-            carried[ENCODER] = moved
-            keys = example_keys(jax.random.fold_in(rng, draw), len(image), self.axis_name)
-            noise = jax.vmap(lambda key: jax.random.normal(key, mean.shape[1:], mean.dtype))(keys)
-            latent = mean + jnp.exp(0.5 * log_variance) * noise
+            latent = mean + jnp.exp(0.5 * log_variance) * noise(mean)
             divergence = losses.kl_to_standard_normal(mean, log_variance)
-        made, carried[GENERATOR] = self.networks[GENERATOR].apply(
+        output, carried[GENERATOR] = self.networks[GENERATOR].apply(
             {**trained[GENERATOR], **carried[GENERATOR]},
             condition,
             latent,
@@ -267,49 +313,52 @@ class SPADE(Method):
             True,
             mutable=["batch_stats", "spectral"],
         )
-        return made.images, carried, divergence
+        return output.images, carried, divergence
 
-    def _judge(self, judge, judged, condition, fake, real):
-        """Features of fake and of real pictures: one application, one power iteration."""
+    def _discriminate(self, trained, statistics, condition, fake, real):
+        """Outputs for fake and for real images: one application, one power iteration."""
         pair = [jnp.concatenate([condition, images], -1) for images in (fake, real)]
-        outputs, moved = self.networks[DISCRIMINATOR].apply(
-            {**judge[DISCRIMINATOR], **judged[DISCRIMINATOR]},
+        output, new = self.networks[DISCRIMINATOR].apply(
+            {**trained[DISCRIMINATOR], **statistics[DISCRIMINATOR]},
             jnp.concatenate(pair),
             True,
             mutable=["spectral"],
         )
-        halves = jax.tree.map(lambda x: jnp.split(x, 2), outputs)
-        of_fake, of_real = ([[f[i] for f in scale] for scale in halves] for i in range(2))
-        return of_fake, of_real, {DISCRIMINATOR: moved}
+        halves = jax.tree.map(lambda x: jnp.split(x, 2), output)
+        on_fake, on_real = jax.tree.transpose(jax.tree.structure(output), None, halves)
+        return on_fake, on_real, {DISCRIMINATOR: new}
 
-    def _generator_loss(self, trained, fixed, carried, condition, image, rng):
-        judged = {DISCRIMINATOR: carried[DISCRIMINATOR]}
+    def _generator_loss(self, trained, fixed, carried, condition, image, noise):
+        """pix2pixHD eq. 5 with the hinge loss (SPADE section 3), and SPADE's divergence."""
+        statistics = {DISCRIMINATOR: carried[DISCRIMINATOR]}
         carried = {name: carried[name] for name in trained}
-        fake, carried, divergence = self._generate(trained, carried, condition, image, rng, 0)
-        of_fake, of_real, judged = self._judge(fixed, judged, condition, fake, image)
+        fake, carried, divergence = self._forward(trained, carried, condition, image, noise)
+        on_fake, on_real, statistics = self._discriminate(fixed, statistics, condition, fake, image)
         terms = {
-            "adversarial": -sum(scale[-1].mean() for scale in of_fake) / len(of_fake),
-            "feature_matching": losses.feature_matching(
-                *([scale[:-1] for scale in features] for features in (of_fake, of_real))
-            ),
+            # Miyato et al. 2018, eq. 17.
+            "adversarial": -sum(logits.mean() for logits in on_fake.logits) / len(on_fake.logits),
+            # pix2pixHD eq. 4.
+            "feature_matching": losses.feature_matching(on_fake.features, on_real.features),
         }
         total = terms["adversarial"] + self.weights.feature_matching * terms["feature_matching"]
         if VGG in fixed:
+            # pix2pixHD section 3.3, end; Johnson et al. 2016, eq. 2, with L1.
             terms["perceptual"] = perceptual_distance(self.networks[VGG], fixed[VGG], fake, image)
             total += self.weights.perceptual * terms["perceptual"]
         if divergence is not None:
-            terms["divergence"] = divergence
+            terms["divergence"] = divergence  # SPADE appendix A, "Learning objective": L_KLD
             total += self.weights.divergence * divergence
-        return total, (carried, judged, as_metrics("generator", terms, total))
+        return total, (carried, statistics, as_metrics("generator", terms, total))
 
-    def _discriminator_loss(self, judge, judged, condition, image, fake):
-        of_fake, of_real, judged = self._judge(judge, judged, condition, fake, image)
+    def _discriminator_loss(self, trained, statistics, condition, image, fake):
+        """Miyato et al. 2018, eq. 16: the hinge loss, averaged over scales."""
+        *outputs, statistics = self._discriminate(trained, statistics, condition, fake, image)
         terms = {
-            name: sum(losses.hinge(scale[-1], name == "real") for scale in features) / len(features)
-            for name, features in (("fake", of_fake), ("real", of_real))
+            name: sum(losses.hinge(x, name == "real") for x in output.logits) / len(output.logits)
+            for name, output in zip(("fake", "real"), outputs, strict=True)
         }
         total = terms["fake"] + terms["real"]
-        return total, (judged, as_metrics("discriminator", terms, total))
+        return total, (statistics, as_metrics("discriminator", terms, total))
 
 
 def _height(method: ConfigDict) -> int:
@@ -335,30 +384,16 @@ def _optimizers(optimizer: ConfigDict) -> dict[str, optax.GradientTransformation
     }
 
 
-def _check(method: ConfigDict) -> None:
-    """Raises ConfigError for values outside their range."""
-    allowed = {
-        "attention": ATTENTIONS,
-        "up_sampling": tuple(DOUBLINGS),
-        "norm": NORMS,
-        "test_statistics": ("running", "batch"),
-        "dtype": tuple(DTYPES),
-    }
-    for field, values in allowed.items():
-        if method[field] not in values:
-            raise ConfigError(
-                f"config.method.{field} is {method[field]!r}: use one of {', '.join(values)}"
-            )
-    multiple = 1 << DOUBLINGS[method.up_sampling]
+def _check(config: ConfigDict) -> None:
+    check(config, "method.attention", choices=ATTENTION)
+    check(config, "method.up_sampling", choices=DOUBLINGS)
+    check(config, "method.norm", choices=NORMS)
+    check(config, "method.test_statistics", choices=("running", "batch"))
+    check(config, "method.dtype", choices=DTYPES)
+    check(config, "method.num_classes", least=1)
+    method, multiple = config.method, 1 << DOUBLINGS[config.method.up_sampling]
     if method.crop_size % multiple or _height(method) % multiple:
         raise ConfigError(
             f"config.method.crop_size is {method.crop_size} and the height {_height(method)}: "
-            f"with up_sampling {method.up_sampling!r} both are multiples of {multiple}"
-        )
-    if method.num_classes < 1:
-        raise ConfigError(f"config.method.num_classes is {method.num_classes}: give at least 1")
-    if method.perceptual_weight and not method.perceptual_weights:
-        raise ConfigError(
-            "config.method.perceptual_weights is empty: name torchvision's vgg19 .pth file, or set "
-            "config.method.perceptual_weight=0 to train without the perceptual loss"
+            f"with up_sampling {method.up_sampling!r} both must be multiples of {multiple}"
         )

@@ -100,3 +100,10 @@ class _MaskBranch(nn.Module):
 
 def _mean_of_channels(features: Array) -> Array:
     return features.astype(statistics_dtype(features.dtype)).mean(-1, keepdims=True)
+
+
+# config.method.discriminator -> network.
+GUIDED_DISCRIMINATORS: dict[str, type[nn.Module]] = {
+    "posthoc_attn": PostHocDiscriminator,
+    "trainable_attn": TrainableDiscriminator,
+}

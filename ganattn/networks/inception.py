@@ -4,16 +4,15 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array, lax
 
-FEATURES = 2048
 CLASSES = 1008
-SIDE = 299  # pixels of the pictures it was trained on
-TAPS = ("64", "192", "768", "2048")  # the layers that FID is taken at, by their channels
+SIDE = 299  # height and width of the images that it was trained on
+TAPS = ("64", "192", "768", "2048")  # the layers whose features FID compares, by channels
 
 Size = tuple[int, int]
 
 
 class ConvRelu(nn.Module):
-    """Convolution, with the batch normalisation that followed it folded into it, and ReLU."""
+    """Convolution, with the batch normalization after it folded in, and ReLU."""
 
     features: int
     kernel_size: Size = (1, 1)
@@ -56,7 +55,7 @@ def _shrink(x: Array) -> Array:
 
 
 def _smooth(x: Array) -> Array:
-    # The mean is over the pixels inside the picture, unlike torchvision's.
+    # The mean is over the pixels inside the image, unlike torchvision's.
     return nn.avg_pool(x, (3, 3), (1, 1), [(1, 1), (1, 1)], count_include_pad=False)
 
 
@@ -177,18 +176,21 @@ class CoarseMix(nn.Module):
 
 
 class Inception(nn.Module):
-    """Szegedy et al. 2015 as the FID's authors use it (Heusel et al. 2017).
+    """Inception-v3 in the form that FID is defined with.
 
-    Differs from torchvision's inception_v3: mean pooling leaves out the padding, Mixed_7c pools by
-    maximum, there are 1008 classes. Modules are named as in pytorch-fid's weight file.
+    Unlike torchvision's inception_v3, mean pooling excludes the padding, Mixed_7c pools by maximum,
+    and there are 1008 classes. Modules are named as in pytorch-fid's weight file. Source: Szegedy
+    et al. 2015 (Rethinking the Inception Architecture), table 1 and figures 5 to 7; Heusel et al.
+    2017.
     """
 
     @nn.compact
     def __call__(self, images: Array) -> dict[str, Array]:
         """images (n, 299, 299, 3) in [-1, 1] to {"64", "192", "768", "2048": (n, channels)}.
 
-        The means over the map behind each max pool, Mixed_6e and the last layer; and "logits",
-        "logits_unbiased": (n, 1008), with and without the bias, as the Inception Score differs.
+        The features are means over the maps after each max pool, Mixed_6e and the last layer.
+        "logits" and "logits_unbiased" (n, 1008) are with and without the bias, on which
+        implementations of the Inception Score differ.
         """
         x = _square(32, "Conv2d_1a_3x3", stride=2, padding=0)(images)
         x = _square(32, "Conv2d_2a_3x3", padding=0)(x)

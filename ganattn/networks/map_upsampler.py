@@ -1,4 +1,7 @@
-"""A small network that learns to enlarge attention maps (Lin et al. 2021, supervised setting)."""
+"""A small network that learns to enlarge attention maps.
+
+Source: Lin et al. 2021, supervised setting; the layers follow the authors' code (pix2pix_attn, SC).
+"""
 
 from typing import Any
 
@@ -10,7 +13,7 @@ from ganattn.layers.normalization import instance_norm
 
 
 class MapUpsampler(nn.Module):
-    """Three transposed convolutions, each with instance normalisation; a sigmoid at the end.
+    """Three transposed convolutions, each with instance normalization; a sigmoid at the end.
 
     width: channels of the first; the second has twice as many.
     """

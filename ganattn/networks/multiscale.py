@@ -1,4 +1,4 @@
-"""The discriminator of pix2pixHD and SPADE: patches judged at several scales, with features."""
+"""The discriminator of pix2pixHD and SPADE: PatchGANs at several scales, with their features."""
 
 from typing import Any
 
@@ -9,20 +9,24 @@ from ganattn.layers.convolution import Conv
 from ganattn.layers.normalization import instance_norm
 from ganattn.layers.spade import SPADE_INITS
 from ganattn.layers.spectral import SpectralConv
+from ganattn.networks.outputs import DiscriminatorOutput
 
 MOST_CHANNELS = 512
 
 
 class ScaleDiscriminator(nn.Module):
-    """A plain 4x4 convolution, spectrally and instance-normalised ones, and a classifier."""
+    """A plain 4x4 convolution, spectrally and instance-normalized ones, and a classifier.
+
+    Source: SPADE appendix A (discriminator), with the layers of the authors' code.
+    """
 
     width: int = 64
     num_layers: int = 4
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images: Array, update_stats: bool = False) -> list[Array]:
-        """images (n, h, w, c) to the layers' features, the logits (n, h', w', 1) last."""
+    def __call__(self, images: Array, update_stats: bool = False) -> DiscriminatorOutput:
+        """images (n, h, w, c) to logits (n, h', w', 1) and the features of every other layer."""
         options = {"padding": 2, "pad_mode": "zero", **SPADE_INITS, "dtype": self.dtype}
         x = Conv(self.width, 4, 2, use_bias=True, **options, name="conv1")(images)
         features = [nn.leaky_relu(x, 0.2)]
@@ -34,11 +38,14 @@ class ScaleDiscriminator(nn.Module):
             x = conv(features[-1], update_stats=update_stats)
             features.append(nn.leaky_relu(instance_norm(x), 0.2))
         classifier = Conv(1, 4, use_bias=True, **options, name="classifier")
-        return [*features, classifier(features[-1])]
+        return DiscriminatorOutput(classifier(features[-1]), features)
 
 
 class MultiscaleDiscriminator(nn.Module):
-    """The same layers with weights of their own on the picture, its half, and so on."""
+    """The same layers, with weights of their own, on images of full size, half size, and so on.
+
+    Source: pix2pixHD section 3.2 (multi-scale discriminators); SPADE appendix A.
+    """
 
     width: int = 64
     num_layers: int = 4
@@ -46,17 +53,17 @@ class MultiscaleDiscriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images: Array, update_stats: bool = False) -> list[list[Array]]:
-        """images (n, h, w, c): label map and picture side by side. A list of features a scale."""
+    def __call__(self, images: Array, update_stats: bool = False) -> DiscriminatorOutput:
+        """images (n, h, w, c): label map and image side by side. Lists with an entry a scale."""
         outputs = []
         for i in range(self.num_scales):
             images = _halve(images) if i else images
-            judge = ScaleDiscriminator(self.width, self.num_layers, self.dtype, name=f"scale{i}")
-            outputs.append(judge(images, update_stats))
-        return outputs
+            scale = ScaleDiscriminator(self.width, self.num_layers, self.dtype, name=f"scale{i}")
+            outputs.append(scale(images, update_stats))
+        return DiscriminatorOutput([o.logits for o in outputs], [o.features for o in outputs])
 
 
 def _halve(images: Array) -> Array:
-    """Mean of every second 3x3 window, over those of its pixels that lie inside."""
+    """The mean of every second 3x3 window, over its pixels inside the image."""
     padding = ((1, 1), (1, 1))
     return nn.avg_pool(images, (3, 3), (2, 2), padding, count_include_pad=False)

@@ -1,9 +1,10 @@
 """SNDCGAN (Miyato et al. 2018), in the form of Kurach et al. 2019 that SPAP builds on."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -14,25 +15,20 @@ from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
 from ganattn.layers.normalization import Normalization
 from ganattn.layers.self_modulation import SelfModulatedBatchNorm
 from ganattn.layers.spectral import SpectralConv, SpectralConvTranspose, SpectralDense
+from ganattn.networks.outputs import DiscriminatorOutput, GeneratorOutput
 
 DOUBLINGS = 3
 
 
-class Generated(NamedTuple):
-    """images (n, h, w, 3) in [-1, 1]; attentions by name, in order, (n, h', w', 1) each."""
-
-    images: Array
-    attentions: Mapping[str, Array]
-
-
 class SNDCGANGenerator(nn.Module):
-    """A dense layer and three transposed convolutions, each normalised, and a last convolution.
+    """A dense layer and three transposed convolutions, each normalized, and a last convolution.
 
-    The first normalisation counts every feature of the dense layer's output as a channel, unless it
+    The first normalization takes every feature of the dense layer's output as a channel, unless it
     is self-modulated. image_size: a multiple of 8. width: channels at full size. spectral:
-    normalise the weights. pyramid: an `ASPP` or `SPAP` behind the map of half the size;
+    normalize the weights. pyramid: an `ASPP` or `SPAP` after the map of half the size;
     self_attention: SAGAN's block there. axis_name: devices whose examples count as one batch.
-    Source: Kurach et al.'s code (compare_gan), and SPAP section 4.3.
+    Source: Miyato et al. 2018, table 3, in the form of Kurach et al.'s code (compare_gan), which
+    starts at an eighth of the size; SPAP figure 2 and section 4.3.
     """
 
     image_size: int = 128
@@ -47,16 +43,17 @@ class SNDCGANGenerator(nn.Module):
     @nn.compact
     def __call__(
         self, latents: Array, statistics: str = "running", update_stats: bool = False
-    ) -> Generated:
-        """latents (n, z).
+    ) -> GeneratorOutput:
+        """latents (n, z); attention: a map (n, h/2, w/2, 1) for each fuse of SPAP, in order.
 
-        statistics: of batch normalisation, see `BatchNorm`; update_stats: one power iteration.
+        With self-attention, its map (n, h/4, w/4, 1) is "self_attention". statistics: of batch
+        normalization, see `BatchNorm`; update_stats: one power iteration.
         """
         layers = _Layers(self.spectral, update_stats, self.dtype)
         ones = nn.initializers.ones
         batch_norm = Normalization("batch", statistics, self.axis_name, ones)
 
-        def normalise(x, name):
+        def normalize(x, name):
             if not self.self_modulated:
                 return nn.relu(batch_norm(x, name))
             norm = SelfModulatedBatchNorm(self.spectral, self.axis_name, self.dtype, name=name)
@@ -66,27 +63,28 @@ class SNDCGANGenerator(nn.Module):
         x = layers.dense(side * side * features, "dense")(latents)
         flat = (len(x), 1, 1, side * side * features)
         square = (len(x), side, side, features)
-        x = normalise(x.reshape(square if self.self_modulated else flat), "dense_norm")
+        x = normalize(x.reshape(square if self.self_modulated else flat), "dense_norm")
         x = x.reshape(square)
-        attentions: dict[str, Array] = {}
+        attention: OrderedDict[str, Array] = OrderedDict()
         for i in range(1, DOUBLINGS + 1):
-            x = normalise(layers.doubling(features >> i, f"up{i}")(x), f"up{i}_norm")
+            x = normalize(layers.doubling(features >> i, f"up{i}")(x), f"up{i}_norm")
             if i != DOUBLINGS - 1:
                 continue
             if self.pyramid is not None:
                 x, maps = self.pyramid(x, batch_norm, update_stats)
-                attentions |= maps
+                attention.update(maps)
             if self.self_attention:
                 attend = SelfAttention(self.dtype, name="self_attention")
-                x, attentions["self_attention"] = attend(x, update_stats)
-        return Generated(jnp.tanh(layers.output(3, "output")(x)), attentions)
+                x, attention["self_attention"] = attend(x, update_stats)
+        return GeneratorOutput(jnp.tanh(layers.output(3, "output")(x)), attention)
 
 
 class SNDCGANDiscriminator(nn.Module):
-    """Seven convolutions, every second of them strided, and a dense layer; all normalised.
+    """Seven convolutions, every second of them strided, and a dense layer; all normalized.
 
     width: channels of the first layer. pyramid: an `AtrousMean` beside the second strided layer.
-    self_attention: SAGAN's block behind the map of half the size. Source: as of the generator.
+    self_attention: SAGAN's block after the map of half the size. Source: as of the generator; SPAP
+    figure 3.
     """
 
     width: int = 64
@@ -95,25 +93,33 @@ class SNDCGANDiscriminator(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, images: Array, update_stats: bool = False) -> Array:
-        """images (n, h, w, 3) in [-1, 1], sides multiples of 8, to logits (n, 1)."""
+    def __call__(self, images: Array, update_stats: bool = False) -> DiscriminatorOutput:
+        """images (n, h, w, 3) in [-1, 1], sides multiples of 8, to logits (n, 1).
+
+        features: the maps of half, a quarter and an eighth of the size. attention:
+        "self_attention" (n, h/4, w/4, 1) where there is such a block.
+        """
+        attention, features = OrderedDict(), []
         layers = _Layers(True, update_stats, self.dtype)
         x = nn.leaky_relu(layers.convolution(self.width, 3, 1, "conv0")(images), 0.1)
         for i in range(1, DOUBLINGS + 1):
-            features = self.width << i
-            y = layers.convolution(features, 4, 2, f"down{i}")(x)
+            width = self.width << i
+            y = layers.convolution(width, 4, 2, f"down{i}")(x)
             if self.pyramid is not None and i == 2:
                 y = self.pyramid(x, y, update_stats)
             x = nn.leaky_relu(y, 0.1)
-            x = nn.leaky_relu(layers.convolution(features, 3, 1, f"conv{i}")(x), 0.1)
+            x = nn.leaky_relu(layers.convolution(width, 3, 1, f"conv{i}")(x), 0.1)
+            features.append(x)
             if self.self_attention and i == 1:
-                x = SelfAttention(self.dtype, name="self_attention")(x, update_stats).features
-        return layers.dense(1, "classifier")(x.reshape(len(x), -1))
+                attend = SelfAttention(self.dtype, name="self_attention")
+                x, attention["self_attention"] = attend(x, update_stats)
+        logits = layers.dense(1, "classifier")(x.reshape(len(x), -1))
+        return DiscriminatorOutput(logits, features, attention)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layers:
-    """Layers of a compact module, spectrally normalised or not, all with biases."""
+    """Layers of a compact module, spectrally normalized or not, all with biases."""
 
     spectral: bool
     update_stats: bool
@@ -136,8 +142,8 @@ class _Layers:
             return self.convolution(features, 3, 1, name)
         return self._layer(SpectralConvTranspose, None, features, 3, stride=1, name=name)
 
-    def _layer(self, normalised, plain, *sizes, **options):
+    def _layer(self, normalized, plain, *sizes, **options):
         options = {**DCGAN_INITS, "dtype": self.dtype, **options}
         if not self.spectral:
             return plain(*sizes, **options)
-        return partial(normalised(*sizes, **options), update_stats=self.update_stats)
+        return partial(normalized(*sizes, **options), update_stats=self.update_stats)

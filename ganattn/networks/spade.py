@@ -1,7 +1,8 @@
-"""The generator of SPADE, with DAGAN's attention before its last layer, and GauGAN's encoder."""
+"""SPADE's generator, with DAGAN's attention before its last layer, and GauGAN's encoder."""
 
+from collections import OrderedDict
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,24 +12,20 @@ from jax import Array
 from ganattn.layers.attention import ChannelAttention, SpatialAttention
 from ganattn.layers.convolution import Conv
 from ganattn.layers.normalization import instance_norm
-from ganattn.layers.spade import SPADE, SPADE_INITS, resize_nearest
+from ganattn.layers.spade import SPADE_INITS, SpatiallyAdaptiveNorm, resize_nearest
 from ganattn.layers.spectral import SpectralConv
+from ganattn.networks.outputs import GeneratorOutput
 
-DOUBLINGS = {"normal": 5, "more": 6, "most": 7}  # from the first map to the picture
-ENCODER_SIZE = 256  # pixels a side that the style encoder sees
-
-
-class Synthesized(NamedTuple):
-    """images (n, h, w, 3) in [-1, 1]. spatial (n, h, w, 1) and channel (n, 1, 1, c) attention in
-    (0, 1), None in the plain generator."""
-
-    images: Array
-    spatial: Array | None = None
-    channel: Array | None = None
+DOUBLINGS = {"normal": 5, "more": 6, "most": 7}  # from the first map to the image
+ATTENTION = ("none", "last", "all")
+ENCODER_SIZE = 256  # height and width that the style encoder resizes images to
 
 
 class SPADEBlock(nn.Module):
-    """Residual block of two SPADE-normalised, spectrally normalised 3x3 convolutions."""
+    """Residual block of two SPADE-normalized, spectrally normalized 3x3 convolutions.
+
+    Source: SPADE figure 4, left, and appendix A.
+    """
 
     features: int
     norm: str = "batch"
@@ -42,9 +39,9 @@ class SPADEBlock(nn.Module):
         """x (n, h, w, c), semantics (n, h', w', classes); statistics: see `BatchNorm`."""
         middle = min(x.shape[-1], self.features)
 
-        def normalise(x, name):
-            module = SPADE(self.norm, self.axis_name, self.dtype, name=name)
-            return module(x, semantics, statistics)
+        def normalize(x, name):
+            norm = SpatiallyAdaptiveNorm(self.norm, self.axis_name, self.dtype, name=name)
+            return norm(x, semantics, statistics)
 
         def conv(x, features, size, name):
             module = SpectralConv(
@@ -55,19 +52,20 @@ class SPADEBlock(nn.Module):
 
         shortcut = x
         if x.shape[-1] != self.features:
-            shortcut = conv(normalise(x, "norm_s"), self.features, 1, "conv_s")
-        y = conv(nn.leaky_relu(normalise(x, "norm_0"), 0.2), middle, 3, "conv_0")
-        y = conv(nn.leaky_relu(normalise(y, "norm_1"), 0.2), self.features, 3, "conv_1")
+            shortcut = conv(normalize(x, "norm_s"), self.features, 1, "conv_s")
+        y = conv(nn.leaky_relu(normalize(x, "norm_0"), 0.2), middle, 3, "conv_0")
+        y = conv(nn.leaky_relu(normalize(y, "norm_1"), 0.2), self.features, 3, "conv_1")
         return shortcut + y
 
 
 class SPADEGenerator(nn.Module):
-    """Residual blocks between nearest up-samplings, each told the label map.
+    """Residual blocks between nearest up-samplings, each conditioned on the label map.
 
     width: channels of the last block (the authors' ngf); the first has 16 times as many.
-    up_sampling: a key of DOUBLINGS, the picture's sides are multiples of 2 to that number.
-    attention: "none" (SPADE), "last" (DAGAN's released code: the channel gate sees the last two
-    maps) or "all" (its figure: it sees every level). remat: recompute blocks in the backward pass.
+    up_sampling: a key of DOUBLINGS; the image's sides are multiples of 2 to that number.
+    attention: "none" (SPADE), "last" (DAGAN's released code: the channel attention pools the last
+    two maps) or "all" (its overview figure: the maps of all levels). remat: recompute blocks in the
+    backward pass. Source: SPADE figure 4, right, and appendix A; DAGAN sections 3.2 and 3.3.
     """
 
     width: int = 64
@@ -85,10 +83,11 @@ class SPADEGenerator(nn.Module):
         latent: Array | None = None,
         statistics: str = "running",
         update_stats: bool = False,
-    ) -> Synthesized:
+    ) -> GeneratorOutput:
         """semantics (n, h, w, classes); latent (n, size) in the form with a style encoder.
 
-        statistics: of batch normalisation, see `BatchNorm`; update_stats: one power iteration.
+        statistics: of batch normalization, see `BatchNorm`; update_stats: one power iteration.
+        DAGAN's attention is "channel" (n, 1, c, 1), then "spatial" (n, h, w, 1), in (0, 1).
         """
         doublings = DOUBLINGS[self.up_sampling]
         height, width = (side >> doublings for side in semantics.shape[1:3])
@@ -107,7 +106,7 @@ class SPADEGenerator(nn.Module):
             x = conv(16 * self.width, name="start")(resize_nearest(semantics, height, width))
         else:
             x = _dense(16 * self.width * height * width, self.dtype, "start")(latent)
-            # Channels first: the order in which the authors' weights are stored.
+            # Channels first: the order of the authors' weights.
             x = x.reshape(len(x), -1, height, width).transpose(0, 2, 3, 1)
 
         levels = []
@@ -115,7 +114,7 @@ class SPADEGenerator(nn.Module):
             before = _double(x) if doubled else x
             x = block(before, multiple, name)
             levels.append(x)
-        spatial = channel = None
+        attention: OrderedDict[str, Array] = OrderedDict()
         if self.attention != "none":
             features = x.shape[-1]
             previous = conv(features, name="previous")(before)
@@ -127,12 +126,13 @@ class SPADEGenerator(nn.Module):
             channel = ChannelAttention(features, self.dtype, name="channel_attention")(*pooled)
             spatial = SpatialAttention(dtype=self.dtype, name="spatial_attention")(x)
             x = x * channel + previous + x * spatial
+            attention.update(channel=channel.transpose(0, 1, 3, 2), spatial=spatial)
         images = jnp.tanh(conv(3, name="output")(nn.leaky_relu(x, 0.2)))
-        return Synthesized(images, spatial, channel)
+        return GeneratorOutput(images, attention)
 
 
 class StyleEncoder(nn.Module):
-    """GauGAN's encoder: mean and log-variance of a picture's style."""
+    """GauGAN's encoder: mean and log-variance of an image's style (SPADE appendix A)."""
 
     width: int = 64
     latent_size: int = 256
@@ -149,9 +149,8 @@ class StyleEncoder(nn.Module):
             )  # fmt: skip
             x = x if i == 0 else nn.leaky_relu(x, 0.2)
             x = instance_norm(conv(x, update_stats=update_stats))
-        x = (
-            nn.leaky_relu(x, 0.2).transpose(0, 3, 1, 2).reshape(len(x), -1)
-        )  # their order of weights
+        # Channels first: the order of the authors' weights.
+        x = nn.leaky_relu(x, 0.2).transpose(0, 3, 1, 2).reshape(len(x), -1)
         mean, variance = (
             _dense(self.latent_size, self.dtype, name)(x) for name in ("mean", "variance")
         )
@@ -179,7 +178,7 @@ def _dense(features: int, dtype: Any, name: str) -> nn.Dense:
 
 
 def _resize_bilinear(images: Array, size: int) -> Array:
-    """As PyTorch: half-pixel centres, no smoothing when shrinking."""
+    """As PyTorch: half-pixel centers, no smoothing when shrinking."""
     if images.shape[1:3] == (size, size):
         return images
     shape = (len(images), size, size, images.shape[-1])

@@ -1,4 +1,4 @@
-"""The U-Net generator of pix2pix (Isola et al. 2017, appendix 6.1.1)."""
+"""The U-Net generator of pix2pix (Isola et al. 2017, figure 3 and appendix 6.1.1)."""
 
 from typing import Any
 
@@ -9,15 +9,16 @@ from jax import Array
 from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
 from ganattn.layers.dropout import dropout
 from ganattn.layers.normalization import Normalization
+from ganattn.networks.outputs import GeneratorOutput
 
 
 class UNetGenerator(nn.Module):
-    """Strided 4x4 convolutions down to 1/2^num_downs, transposed ones up, skips between.
+    """Strided 4x4 convolutions to 1/2^num_downs, transposed ones back, and skip connections.
 
     width: channels of the first layer (the authors' ngf); level i has width * 2^(i - 1), at most
-    8 times the width. num_downs: 8 is the authors' unet_256, 7 their unet_128. Dropout is in the
-    decoder levels of 8 times the width, except the innermost. norm: "instance" or "batch", the
-    latter over the devices of `axis_name` together.
+    8 times the width. num_downs: 8 is the authors' unet_256, 7 their unet_128. Dropout is
+    applied in the decoder levels of 8 times the width, except the innermost. norm: "instance" or
+    "batch", the latter over the devices of `axis_name` together.
     """
 
     width: int = 64
@@ -30,11 +31,11 @@ class UNetGenerator(nn.Module):
     @nn.compact
     def __call__(
         self, images: Array, dropout_keys: Array | None = None, statistics: str = "running"
-    ) -> Array:
+    ) -> GeneratorOutput:
         """images (n, h, w, c) in [-1, 1], h and w multiples of 2^num_downs, to (n, h, w, channels).
 
-        dropout_keys: one typed key an example, or None for none. statistics: of batch
-        normalisation, see `BatchNorm`.
+        dropout_keys: one typed key an example, None for no dropout. statistics: of batch
+        normalization, see `BatchNorm`.
         """
         norm = Normalization(self.norm, statistics, self.axis_name)
         options = {"use_bias": norm.conv_bias, **DCGAN_INITS, "dtype": self.dtype}
@@ -57,4 +58,4 @@ class UNetGenerator(nn.Module):
                 x = dropout(x, dropout_keys, level)
             x = jnp.concatenate([skips.pop(), x], -1)
         output = ConvTranspose(self.channels, 4, **{**options, "use_bias": True}, name="up1")
-        return jnp.tanh(output(nn.relu(x)))
+        return GeneratorOutput(jnp.tanh(output(nn.relu(x))))

@@ -10,7 +10,7 @@ from ganattn.layers.convolution import Conv
 from ganattn.losses import mean_absolute
 from ganattn.state import Variables
 
-# torchvision's indices of the convolutions up to relu5_1 and their channels; a pool before some.
+# torchvision's indices of the convolutions up to relu5_1, and their channels.
 CONVOLUTIONS = {
     0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256, 16: 256,
     19: 512, 21: 512, 23: 512, 25: 512, 28: 512,
@@ -20,7 +20,7 @@ WEIGHTS = {0: 1 / 32, 5: 1 / 16, 10: 1 / 8, 19: 1 / 4, 28: 1.0}  # after relu1_1
 
 
 class VGG19Features(nn.Module):
-    """Simonyan and Zisserman 2015, up to relu5_1."""
+    """VGG19 up to relu5_1. Source: Simonyan and Zisserman 2015, table 1, column E."""
 
     dtype: Any = None
 
@@ -47,10 +47,10 @@ def perceptual_distance(
 ) -> Array:
     """Weighted sum of the mean absolute differences of features.
 
-    images, target (n, h, w, 3) in [-1, 1], fed as they are: the authors leave out ImageNet's
-    normalisation. No gradient goes to the target.
+    images, target: (n, h, w, 3) in [-1, 1], not normalised by ImageNet's statistics, as in the
+    authors' code. No gradient goes to the target. Source: pix2pixHD section 3.3 and its code.
     """
-    made = network.apply(variables, images)
-    wanted = network.apply(variables, jax.lax.stop_gradient(target))
-    terms = [weight * mean_absolute(made[i], wanted[i]) for i, weight in WEIGHTS.items()]
+    ours = network.apply(variables, images)
+    theirs = network.apply(variables, jax.lax.stop_gradient(target))
+    terms = [weight * mean_absolute(ours[i], theirs[i]) for i, weight in WEIGHTS.items()]
     return sum(terms[1:], terms[0])

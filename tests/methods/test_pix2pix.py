@@ -1,7 +1,6 @@
 """What pix2pix alone promises: numbers and names as the authors' code has them, and its dropout."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from reference import assert_equal, check_steps, networks_of, train_on
@@ -67,7 +66,8 @@ def test_translation_of_a_picture_does_not_depend_on_the_others(variant):
     method = method_of(variant)
     variables = jax.jit(method.create_state)(jax.random.key(0)).variables
     images = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32, 3)).astype("f")
-    together, alone = (jax.jit(method.translate)(variables, x).images for x in (images, images[:1]))
+    generate = jax.jit(method.generate)
+    together, alone = (generate(variables, {"image": x}).images for x in (images, images[:1]))
     np.testing.assert_allclose(together[:1], alone, rtol=1e-4, atol=1e-6)
     assert np.abs(together).max() <= 1
 
@@ -80,17 +80,17 @@ def test_test_statistics_choose_the_picture_or_the_averages():
     expected, _ = generator.apply(
         variables["generator_a2b"], images, statistics="batch", mutable=["batch_stats"]
     )
-    made = {m.test_statistics: m.translate(variables, images).images for m in (batch, running)}
-    np.testing.assert_allclose(made["batch"], expected, rtol=1e-5, atol=1e-6)
-    assert np.abs(made["running"] - expected).max() > 1e-3
+    inputs = {"image": images}
+    output = {m.test_statistics: m.generate(variables, inputs).images for m in (batch, running)}
+    np.testing.assert_allclose(output["batch"], expected.images, rtol=1e-5, atol=1e-6)
+    assert np.abs(output["running"] - expected.images).max() > 1e-3
 
 
 @pytest.mark.parametrize("variant", ["", "instance_norm", "no_dropout", "pixel", "bfloat16"])
 def test_variants_keep_the_kind_of_every_leaf(variant):
     method = method_of(f"tiny,{variant}")
     state = jax.eval_shape(method.create_state, jax.random.key(0))
-    batch = dict.fromkeys("ab", jax.ShapeDtypeStruct((2, 32, 32, 3), jnp.float32))
-    new, metrics = jax.eval_shape(method.train_step, state, batch)
+    new, metrics = jax.eval_shape(method.train_step, state, method.batch_spec(2))
     assert jax.tree.map(_kind, new) == jax.tree.map(_kind, state)
     assert set(metrics) == set(TERMS)
 
@@ -103,7 +103,17 @@ def test_only_one_direction():
     method = method_of("tiny")
     assert method.directions == ("a2b",)
     with pytest.raises(ConfigError, match="direction is 'b2a': use one of a2b"):
-        method.translate({}, np.zeros((1, 32, 32, 3)), "b2a")
+        method.generate({}, {"image": np.zeros((1, 32, 32, 3))}, "b2a")
+    assert method.networks_for("a2b") == ("generator_a2b",)
+    assert method.inputs("a2b") == {"image": ("image", (32, 32, 3), False, 32, 0, False)}
+
+
+def test_panels_show_source_translation_and_target():
+    method = method_of("tiny")
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    panels = jax.eval_shape(method.panels, state.variables, method.batch_spec(2), jax.random.key(0))
+    assert list(panels) == ["a2b"]
+    assert list(panels["a2b"]) == ["source", "translation", "target"]
 
 
 @pytest.mark.parametrize(

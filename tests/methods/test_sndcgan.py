@@ -16,7 +16,7 @@ from ganattn.config import find, load
 from ganattn.errors import ConfigError
 from ganattn.layers.normalization import BatchNorm
 from ganattn.methods.sndcgan import SNDCGAN
-from ganattn.networks.sndcgan import Generated
+from ganattn.networks.outputs import DiscriminatorOutput, GeneratorOutput
 
 VARIANTS = "spap_c2f", "vanilla"
 MANY = 60
@@ -136,7 +136,7 @@ class Generator(nn.Module):
     @nn.compact
     def __call__(self, latents, statistics="running", update_stats=False):
         x = nn.tanh(nn.Dense(12)(latents)).reshape(-1, 2, 2, 3)
-        return Generated(BatchNorm(self.axis_name)(x, statistics), {})
+        return GeneratorOutput(BatchNorm(self.axis_name)(x, statistics))
 
 
 class Discriminator(nn.Module):
@@ -144,7 +144,8 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, images, update_stats=False):
-        return nn.Dense(1)(nn.tanh(nn.Dense(3)(images.reshape(len(images), -1))))
+        x = nn.tanh(nn.Dense(3)(images.reshape(len(images), -1)))
+        return DiscriminatorOutput(nn.Dense(1)(x))
 
 
 class Small(SNDCGAN):
@@ -160,6 +161,44 @@ def small(**fields):
     known = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
     networks = {"generator": Generator(), "discriminator": Discriminator()}
     return Small(**{**known, "networks": networks, **fields})
+
+
+def test_given_draws_equal_drawn_ones():
+    """As the docstring of `step` names them, and for each part of an accumulated batch."""
+    method, images = small(discriminator_steps=2), RNG.uniform(-1, 1, (16, 2, 2, 3))
+    state = method.create_state(jax.random.key(0))
+    rng = jax.random.fold_in(state.rng, state.step)
+    names = ["discriminator0/latent", "discriminator1/latent", "generator/latent"]
+    draws = {
+        name: method.latents(method.examples.keys(jax.random.fold_in(rng, i), 8))
+        for i, name in enumerate(names)
+    }
+    step = quick_jit(method.train_step)
+    drawn, metrics = step(state, {"image": images})
+    given, given_metrics = step(state, {"image": images}, draws)
+    jax.tree.map(np.testing.assert_array_equal, given.variables, drawn.variables)
+    jax.tree.map(np.testing.assert_array_equal, given_metrics, metrics)
+    for name in names:
+        others = {**draws, name: draws[name] + 0.1}
+        assert step(state, {"image": images}, others)[1] != metrics
+
+
+def test_rng_draws_what_is_not_given():
+    method = methods.create(configure())
+    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
+    keys = jax.random.split(jax.random.key(1), 3)
+    output = method.generate(variables, {}, rng=keys)
+    assert list(output.attention) == ["c3d1", "c1d1"] and output.heatmap is not None
+    again = method.generate(variables, {"latent": method.latents(keys)})
+    np.testing.assert_array_equal(output.images, again.images)
+    one = method.generate(variables, {}, "latent2image", keys[1])
+    np.testing.assert_allclose(one.images, output.images[1:2], atol=1e-5)
+    assert np.abs(method.latents(keys, bound=0.1)).max() <= 0.1
+    batch = {"image": jnp.zeros((3, 16, 16, 3))}
+    panels = jax.jit(method.panels)(variables, batch, keys[0])
+    assert list(panels["samples"]) == ["sample", "c3d1", "c1d1", "real"]
+    with pytest.raises(ConfigError, match="nothing to generate from"):
+        method.generate(variables, {})
 
 
 def one_step(method, devices=None):
@@ -248,11 +287,11 @@ def test_laws_of_the_noise():
 
 
 def test_the_law_changes_the_noise_alone():
-    one, other = (methods.create(configure(latent=law)) for law in latents.LAWS)
+    one, other = (methods.create(configure(latent=law)) for law in latents.DISTRIBUTIONS)
     same = {f.name for f in dataclasses.fields(one)} - {"latent", "optimizers"}
     assert all(getattr(one, name) == getattr(other, name) for name in same)
     key = jax.random.split(jax.random.key(1), 2)
-    assert not np.array_equal(one.draw(key), other.draw(key))
+    assert not np.array_equal(one.latents(key), other.latents(key))
 
 
 def test_paths_between_noise():

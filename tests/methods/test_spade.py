@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import arrays_under, close, in_float64, nhwc, quick_jit
+from reference import arrays_under, close, nhwc, quick_jit
 
 from ganattn import interop, methods
 from ganattn.config import find, load
@@ -49,14 +49,15 @@ def test_forward_equals_the_authors(golden):
     file, method = golden
     variables = interop.from_authors("dagan", networks_of(file, np.float32))
     maps = {name: nhwc(file[f"forward/{name}"]) for name in ("label", "instance")}
-    made = quick_jit(method.translate)(variables, maps)
-    close(made.images, nhwc(file["forward/G_eval"]), 1e-5)
-    assert made.attention.shape == (2, 64, 64, 1)
-    assert made.attentions["channel"].shape == (2, 1, method.networks["generator"].width, 1)
+    output = quick_jit(method.generate)(variables, maps)
+    close(output.images, nhwc(file["forward/G_eval"]), 1e-5)
+    assert list(output.attention) == ["channel", "spatial"]
+    assert output.heatmap.shape == (2, 64, 64, 1)
+    assert output.attention["channel"].shape == (2, 1, method.networks["generator"].width, 1)
     pair = np.concatenate([nhwc(file["forward/semantics"]), nhwc(file["forward/image"])], -1)
-    judged = quick_jit(method.networks["discriminator"].apply)(variables["discriminator"], pair)
-    for scale, features in enumerate(judged):
-        for layer, values in enumerate(features):
+    result = quick_jit(method.networks["discriminator"].apply)(variables["discriminator"], pair)
+    for scale, (logits, features) in enumerate(zip(result.logits, result.features, strict=True)):
+        for layer, values in enumerate([*features, logits]):
             close(values, nhwc(file[f"forward/D_eval/{scale}/{layer}"]), 1e-5)
 
 
@@ -150,39 +151,107 @@ def test_edges_are_on_both_sides_of_a_boundary():
 def test_variants_step_and_synthesise(variant, fields):
     """By shapes alone: what they compute is put together from what is compared elsewhere."""
     method = method_of("dagan", variant, **fields)
+    shape, batch = (2, method.height, method.width), method.batch_spec(2)
     channels = fields.get("condition_channels", 1)
-    shape = (2, method.height, method.width)
     kind = jnp.float32 if channels > 1 else jnp.int32
-    batch = {
-        "label": jax.ShapeDtypeStruct((*shape, channels), kind),
-        "instance": jax.ShapeDtypeStruct((*shape, 1), jnp.int32),
-        "image": jax.ShapeDtypeStruct((*shape, 3), jnp.float32),
-    }  # fmt: skip
+    assert batch["label"] == jax.ShapeDtypeStruct((*shape, channels), kind)
+    assert batch["image"] == jax.ShapeDtypeStruct((*shape, 3), jnp.float32)
     state = jax.eval_shape(method.create_state, jax.random.key(0))
     new, metrics = jax.eval_shape(method.train_step, state, batch)
     assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
     assert ("generator/divergence" in metrics) == bool(method.latent_size)
-    out = jax.eval_shape(method.translate, state.variables, batch)
-    assert out.images.shape == (*shape, 3) and out.attention.shape == (*shape, 1)
+    assert set(method.inputs()) - {"style"} == set(batch) - {"image"}
+    assert method.networks_for()[1:] == (("encoder",) if method.latent_size else ())
+    out = jax.eval_shape(method.generate, state.variables, batch)
+    assert out.images.shape == (*shape, 3) and out.heatmap.shape == (*shape, 1)
+    panels = jax.eval_shape(method.panels, state.variables, batch, jax.random.key(0))
+    assert list(panels["label2image"]) == ["label", "attention", "synthesis", "target"]
 
 
-def test_statistics_measured_anew_are_where_the_averages_end(x64):
-    """Where running averages of the same batch stand still."""
-    method = method_of("spade", "tiny", use_instances=False)
-    variables = in_float64(method).variables
-    label = np.random.default_rng(0).integers(0, 4, (2, 32, 32, 1), np.int32)
-    one_hot = jax.nn.one_hot(label[..., 0], 4, dtype=np.float64)
-    drawn = variables["generator"]["batch_stats"]
-    measured = method.reestimate(variables, [{"label": label}, {"label": label}])["generator"]
-    network = method.networks["generator"]
-    _, moved = quick_jit(lambda v: network.apply(v, one_hot, None, "batch", mutable="batch_stats"))(
-        measured
-    )
-    found, expected = measured["batch_stats"], moved["batch_stats"]
-    pairs = list(zip(*map(jax.tree.leaves, (found, expected, drawn)), strict=True))
-    for a, b, _ in pairs:
-        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
-    assert sum(np.abs(a - start).max() > 1e-6 for a, _, start in pairs) > len(pairs) // 2
+@pytest.fixture(scope="module")
+def gaugan():
+    """A small GauGAN, its state, and a batch."""
+    method = method_of("spade", "tiny,gaugan", use_instances=False, latent_size=3)
+    state = quick_jit(method.create_state)(jax.random.key(0))
+    random = np.random.default_rng(0)
+    batch = {
+        "label": random.integers(0, 4, (2, 32, 32, 1), np.int32),
+        "image": random.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32),
+    }
+    return method, state, batch
+
+
+def test_given_draws_equal_drawn_ones(gaugan):
+    method, state, batch = gaugan
+    rng = jax.random.fold_in(state.rng, state.step)
+    draws = {}
+    for number, group in enumerate(("generator", "discriminator")):
+        keys = method.examples.keys(jax.random.fold_in(rng, number), 2)
+        noise = jnp.stack([jax.random.normal(key, (3,)) for key in keys])
+        draws[f"{group}/style_noise"] = noise
+    step = quick_jit(method.train_step)
+    drawn, metrics = step(state, batch)
+    given, given_metrics = step(state, batch, draws)
+    jax.tree.map(np.testing.assert_array_equal, given.variables, drawn.variables)
+    assert given_metrics == metrics
+    for name in draws:
+        assert step(state, batch, {**draws, name: draws[name] + 1e4})[1] != metrics
+
+
+def test_a_style_is_an_image_or_a_code_or_drawn_or_the_mean(gaugan):
+    method, state, batch = gaugan
+    variables, label = state.variables, batch["label"]
+    # At this width a style hardly shows: the first layer is enlarged.
+    start = jax.tree.map(lambda x: 100 * x, variables["generator"]["params"]["start"])
+    params = {**variables["generator"]["params"], "start": start}
+    variables = {**variables, "generator": {**variables["generator"], "params": params}}
+    apply = quick_jit(method.generate)
+
+    def generate(style=None, rng=None, variables=variables):
+        inputs = {"label": label} if style is None else {"label": label, "style": style}
+        return np.asarray(apply(variables, inputs, rng=rng).images)
+
+    assert method.inputs()["style"].optional
+    code, _ = method.networks["encoder"].apply(variables["encoder"], batch["image"])
+    by_image = generate(batch["image"])
+    np.testing.assert_allclose(generate(code), by_image, atol=1e-6)
+    np.testing.assert_array_equal(generate(code[:, None, None]), generate(code))
+    np.testing.assert_array_equal(generate(np.zeros((2, 3))), generate())
+    drawn = generate(rng=jax.random.key(1))
+    keys = method.examples.keys(jax.random.key(1), 2)
+    codes = jnp.stack([jax.random.normal(key, (3,)) for key in keys])
+    np.testing.assert_allclose(drawn, generate(codes), atol=1e-6)
+    np.testing.assert_array_equal(generate(code, jax.random.key(1)), generate(code))
+    assert np.abs(drawn - generate()).max() > 1e-4
+    generator = {"generator": variables["generator"]}
+    np.testing.assert_array_equal(generate(code, variables=generator), generate(code))
+    with pytest.raises(ConfigError, match="needs the variables of 'encoder'"):
+        generate(batch["image"], variables=generator)
+    with pytest.raises(ConfigError, match="no style encoder"):
+        method_of("spade", "tiny").generate(
+            variables, {"label": label, "instance": label, "style": code}
+        )
+
+
+def test_id_255_is_the_last_class_where_there_is_one_for_it():
+    method = method_of("spade", "tiny", use_instances=False, use_dontcare=True)
+    assert method.inputs()["label"] == ("ids", (32, 32, 1), False, 32, 5, True)
+    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
+    label = np.random.default_rng(0).integers(0, 5, (1, 32, 32, 1), np.int32)
+    generate = quick_jit(method.generate)
+    one = generate(variables, {"label": label}).images
+    other = generate(variables, {"label": np.where(label == 4, 255, label)}).images
+    np.testing.assert_array_equal(one, other)
+
+
+def test_the_base_keeps_a_moving_average():
+    assert not jax.eval_shape(method_of("spade", "tiny").create_state, jax.random.key(0)).ema
+    method = method_of("spade", "tiny,gaugan", ema_decay=0.5)
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    assert set(state.ema) == {"generator", "encoder"}
+    assert set(state.ema["generator"]) == {"params"}
+    new, _ = jax.eval_shape(method.train_step, state, method.batch_spec(2))
+    assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
 
 
 def test_the_perceptual_loss_takes_torchvision_weights(monkeypatch, tmp_path):
@@ -197,8 +266,16 @@ def test_the_perceptual_loss_takes_torchvision_weights(monkeypatch, tmp_path):
     state = jax.eval_shape(method.create_state, jax.random.key(0))
     assert state.variables["perceptual"]["params"]["conv28"]["kernel"].shape == (3, 3, 512, 512)
     assert "perceptual" not in state.opt_state["generator"]
+    # Without the file there is a method, for inference, but no training state.
+    without = method_of("spade", "tiny", perceptual_weight=10.0)
+    assert without.networks_for() == ("generator",)
+    without.check_variables(state.variables)
     with pytest.raises(ConfigError, match=r"perceptual_weight=0"):
-        method_of("spade")
+        without.create_state(jax.random.key(0))
+    given = {"perceptual": jax.tree.map(lambda x: np.zeros(x.shape, x.dtype),
+                                        state.variables["perceptual"])}  # fmt: skip
+    again = jax.eval_shape(lambda: without.create_state(jax.random.key(0), given))
+    assert jax.tree.map(jnp.shape, again) == jax.tree.map(jnp.shape, state)
 
 
 @pytest.mark.parametrize(
