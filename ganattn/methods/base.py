@@ -304,7 +304,9 @@ class Method(abc.ABC):
 
     def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
         """Names of the networks that `generate` uses; inference loads those that it has."""
-        return tuple(n for n in self.networks if n.startswith(self.translates_with))
+        others = tuple(f"_{other}" for other in self.directions if other != direction)
+        named = (n for n in self.networks if n.startswith(self.translates_with))
+        return tuple(n for n in named if direction is None or not n.endswith(others))
 
     def generate(
         self,
