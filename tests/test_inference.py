@@ -253,3 +253,77 @@ def test_the_model_has_no_preprocessing(translator, images):
     model = Model(translator.method, translator.variables, translator.config)
     output = model.generate({"image": to_float(images[:1])})
     np.testing.assert_array_equal(figures.to_uint8(output.images), translator(images[:1]).images)
+
+
+class Styled(methods.Method):
+    """Adds a style of three numbers to an image: that of an example, a code, or a drawn one."""
+
+    @classmethod
+    def from_config(cls, config):
+        return cls({}, {}, {})
+
+    def network_input(self, name):
+        raise NotImplementedError
+
+    def inputs(self, direction=None):
+        image = methods.Input("image", (8, 8, 3), multiple=2)
+        return {"image": image, "style": image._replace(optional=True, multiple=1)}
+
+    def networks_for(self, direction=None):
+        return (f"generator_{direction}",)
+
+    def generate(self, variables, inputs, direction=None, rng=None):
+        scale = variables[f"generator_{direction}"]["params"]
+        count = len(inputs["image"])
+        style = jax.numpy.zeros((count, 3))
+        if "style" in inputs:
+            style = inputs["style"].reshape(count, -1, 3).mean(1)
+        elif rng is not None:
+            keys = self.examples.keys(rng, count)
+            style = jax.vmap(lambda key: jax.random.uniform(key, (3,)))(keys)
+        images = inputs["image"] + scale * style[:, None, None]
+        return methods.Output(images, extras={"style": style})
+
+
+@pytest.fixture
+def styled(translator):
+    networks = {f"generator_{direction}": {"params": np.float32(1)} for direction in ("a2b", "b2a")}
+    return Translator(Styled.from_config(None), networks, translator.config)
+
+
+def test_styles_of_images(styled):
+    images = np.random.default_rng(0).integers(0, 100, (5, 8, 8, 3), np.uint8)
+    np.testing.assert_array_equal(styled(images).images, images)
+    codes = np.array([[0, 0.5, 1.0]], np.float32)
+    added = np.round(codes[0] * 127.5)[None, None, None]
+    for code in (codes, codes[0], codes[:, None, None]):
+        close(styled(images, style=code).images, images + added)
+    own = np.repeat(codes, 5, 0) * np.arange(5, dtype=np.float32)[:, None] / 4
+    close(
+        styled(images, style=own).images[::4],
+        images[::4] + added * np.arange(2)[:, None, None, None],
+    )
+    example = np.full((4, 6, 3), 255, np.uint8)
+    close(styled(images, style=example).images, images + 127.5)
+    one, many = (styled(images[:n], seed=3, styles=2) for n in (1, 5))
+    assert many.images.shape == (10, 8, 8, 3)
+    np.testing.assert_array_equal(one.images, many.images[:2])
+    differences = [many.images[i].astype(int) - many.sources[i] for i in range(10)]
+    assert len({tuple(d[0, 0]) for d in differences}) == 10
+    assert all((d == d[0, 0]).mean() > 0.9 for d in differences)
+    np.testing.assert_array_equal(
+        styled(images, styles=2).images, styled(images, seed=0, styles=2).images
+    )
+    np.testing.assert_array_equal(
+        styled(images[3:], seed=3, styles=2, indices=[3, 4]).images, many.images[6:]
+    )
+
+
+def test_draws_do_not_depend_on_the_devices(styled, monkeypatch):
+    inputs = {"image": np.zeros((9, 8, 8, 3), np.float32)}
+    expected = styled.generate(inputs, seed=5).extras["style"]
+    assert len(np.unique(expected)) == 27
+    devices = jax.local_devices()
+    monkeypatch.setattr(jax, "local_devices", lambda: devices[:2])
+    again = Translator(styled.method, styled.variables, styled.config)
+    np.testing.assert_array_equal(again.generate(inputs, seed=5).extras["style"], expected)

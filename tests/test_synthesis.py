@@ -104,6 +104,9 @@ def test_errors_name_the_argument(workdir, translator):
     with config.unlocked():
         config.method.use_instances = False
     plain = Translator(methods.create(config), {}, config)
+    assert plain.target_size((70, 100), size="keep") == (64, 96)
+    with pytest.raises(ConfigError, match="takes multiples of 32"):
+        plain.target_size((70, 100), size=(30, 32))
     with pytest.raises(ConfigError, match="seed does not apply: spade has no styles"):
         plain(labels, seed=0)
     with pytest.raises(ConfigError, match="instances do not apply: spade"):
@@ -124,7 +127,8 @@ def test_the_command_line(workdir, tmp_path, capsys):
     for flags, message in (
         (("--direction", "a2b", *instances), "direction is 'a2b': use one of label2image"),
         ((), "was trained with instance maps"),
-        (("--size", "30x30", *instances), "takes multiples of 32"),
+        (("--size", "64x64", *instances), "takes images of 32x32 pixels alone"),
+        (("--size", "keep", *instances), "takes images of 32x32 pixels alone"),
         (("--style", workdir / "style.jpg", "--seed", 1, *instances), "exclude each other"),
     ):
         code, written, error = translate(*flags)
@@ -132,9 +136,9 @@ def test_the_command_line(workdir, tmp_path, capsys):
     code, written, _ = translate("--heatmaps", "--seed", 3, *instances)
     assert code == 0 and written == ["0.png", "1.png", "heatmaps/0.png", "heatmaps/1.png"]
     assert read_rgb(tmp_path / "out" / "0.png").shape == (32, 32, 3)
-    code, written, _ = translate("--seed", 3, "--styles", 2, "--size", "64x32", *instances)
+    code, written, _ = translate("--seed", 3, "--styles", 2, *instances)
     assert code == 0
     assert {"0_0.png", "0_1.png", "1_0.png", "1_1.png"} < set(written)
-    assert read_rgb(tmp_path / "out" / "0_1.png").shape == (32, 64, 3)
+    assert read_rgb(tmp_path / "out" / "0_1.png").shape == (32, 32, 3)
     assert main(["export", "--workdir", str(workdir), "--output", str(tmp_path / "export")]) == 2
     assert "direction label2image takes label and instance" in capsys.readouterr().err

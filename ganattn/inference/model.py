@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import jax
@@ -14,7 +15,6 @@ from ganattn.errors import ConfigError
 from ganattn.inference.authors import Files, read_authors
 from ganattn.inference.batched import Batched
 from ganattn.methods import Direction, Input, Method, Output
-from ganattn.parallel import create_mesh, replicated
 from ganattn.runs.checkpoints import Step, restore_trees
 from ganattn.runs.storage import locate
 from ganattn.state import Variables, with_averages
@@ -38,7 +38,7 @@ class Model:
         step: int | None = None,
     ):
         self.method, self.variables, self.config, self.step = method, variables, config, step
-        self._weights: dict[tuple[str, int], Variables] = {}
+        self._placed: dict[tuple[str, int], Variables] = {}
         self._compiled: dict[tuple[Direction, int, int], Batched] = {}
         self._check_method()
 
@@ -105,7 +105,32 @@ class Model:
             key = np.asarray(jax.random.key_data(jax.random.key(seed)))
             rows["seed"] = np.tile(key, (len(first), 1))
             rows["index"] = indices.reshape(len(first), -1)
-        return self._function(direction, first.shape)(rows)
+        devices, share = _division(first.shape)
+        program = direction, len(devices), share
+        if program not in self._compiled:
+            function = partial(_generate, self.method, direction)
+            self._compiled[program] = Batched(function, share * len(devices), devices)
+        batched, weights = self._compiled[program], {}
+        needed = self.method.networks_for(direction)
+        for name in set(needed) & set(self.variables):
+            place = name, len(devices)
+            if place not in self._placed:
+                self._placed[place] = batched.place(dict(self.variables[name]))
+            weights[name] = self._placed[place]
+        try:
+            return batched(weights, rows)
+        except KeyError as error:
+            if error.args[0] not in set(needed) - set(weights):
+                raise
+            usable = [
+                other
+                for other in self.method.directions
+                if set(self.method.networks_for(other)) <= set(self.variables)
+            ]
+            raise ConfigError(
+                f"direction {direction} needs the network {error.args[0]}, which was not loaded: "
+                f"usable directions are {', '.join(usable) or 'none'}"
+            ) from None
 
     @property
     def rho(self) -> dict[str, np.ndarray]:
@@ -121,57 +146,34 @@ class Model:
             for path, leaf in leaves
         }
 
-    def _function(self, direction: Direction, shape: tuple[int, ...]) -> Batched:
-        """The compiled function for inputs of a shape, which pads them as little as it can."""
-        count, *size = shape
-        devices = jax.local_devices()[: 1 if count == 1 else None]
-        most = SHARES[-1] if len(size) < 2 else SHARES[-2]
-        if len(size) > 1:
-            most = max(1, min(most, MOST_PIXELS // (size[0] * size[1])))
-        allowed = [*(share for share in SHARES if share < most), most]
-        share = next((s for s in allowed if count <= s * len(devices)), most)
-        key = direction, len(devices), share
-        if key not in self._compiled:
-            weights = {n: self._placed(n, devices) for n in self._networks(direction)}
-            batch_size = share * len(devices)
-            self._compiled[key] = Batched(self._examples(direction), weights, batch_size, devices)
-        return self._compiled[key]
 
-    def _examples(self, direction: Direction) -> Any:
-        def generate(variables, inputs, key):
-            batch = {name: x[None] for name, x in inputs.items()}
-            output = self.method.generate(variables, batch, direction, key)
-            return jax.tree.map(lambda x: x[0], output)
+def _division(shape: tuple[int, ...]) -> tuple[list[jax.Device], int]:
+    """The devices for inputs of a shape, and how many examples each generates at once.
 
-        def function(variables, rows):
-            keys = None
-            if "seed" in rows:
-                keys = jax.vmap(jax.random.wrap_key_data)(rows["seed"])
-                for column in rows["index"].T:
-                    keys = jax.vmap(jax.random.fold_in)(keys, column)
-            axes = (None, 0, None if keys is None else 0)
-            return jax.vmap(generate, axes)(variables, rows["inputs"], keys)
+    As few examples as possible are padded, with few different programs.
+    """
+    count, *size = shape
+    devices = jax.local_devices()[: 1 if count == 1 else None]
+    most = SHARES[-1] if len(size) < 2 else SHARES[-2]
+    if len(size) > 1:
+        most = max(1, min(most, MOST_PIXELS // (size[0] * size[1])))
+    allowed = [*(share for share in SHARES if share < most), most]
+    return devices, next((s for s in allowed if count <= s * len(devices)), most)
 
-        return function
 
-    def _networks(self, direction: Direction) -> tuple[str, ...]:
-        names = self.method.networks_for(direction)
-        missing = [name for name in names if name not in self.variables]
-        if missing:
-            usable = [
-                other
-                for other in self.method.directions
-                if set(self.method.networks_for(other)) <= set(self.variables)
-            ]
-            raise ConfigError(
-                f"direction {direction} needs the network {missing[0]}, which was not loaded: "
-                f"usable directions are {', '.join(usable) or 'none'}"
-            )
-        return names
+def _generate(
+    method: Method, direction: Direction, variables: Mapping[str, Variables], rows: Any
+) -> Output:
+    """`method.generate` of each example alone, with a random key of its own."""
 
-    def _placed(self, name: str, devices: Sequence[jax.Device]) -> Variables:
-        key = name, len(devices)
-        if key not in self._weights:
-            sharding = replicated(create_mesh(list(devices)))
-            self._weights[key] = jax.device_put(dict(self.variables[name]), sharding)
-        return self._weights[key]
+    def generate(inputs, key):
+        batch = {name: x[None] for name, x in inputs.items()}
+        output = method.generate(variables, batch, direction, key)
+        return jax.tree.map(lambda x: x[0], output)
+
+    if "seed" not in rows:
+        return jax.vmap(lambda inputs: generate(inputs, None))(rows["inputs"])
+    keys = jax.vmap(jax.random.wrap_key_data)(rows["seed"])
+    for column in rows["index"].T:
+        keys = jax.vmap(jax.random.fold_in)(keys, column)
+    return jax.vmap(generate)(rows["inputs"], keys)

@@ -292,7 +292,7 @@ class Method(abc.ABC):
         if self.takes == "latents":
             return {"latent": Input("vector", (method.latent_size,))}
         shape = (method.height, method.width)
-        multiple = method.multiple
+        multiple = None if method.latent_size else method.multiple
         kind: Any = "ids" if method.one_hot else "image"
         depth = 1 if method.one_hot else method.classes
         found = {"label": Input(kind, (*shape, depth), False, multiple, method.classes)}
