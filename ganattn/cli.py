@@ -17,20 +17,11 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
-from ganattn.cluster.commands import add_train, train
+from ganattn.cluster import commands as cluster
 from ganattn.errors import ConfigError
 from ganattn.evaluation.options import add_options as add_evaluate
-from ganattn.inference.commands import (
-    add_export,
-    add_import,
-    add_sample,
-    add_translate,
-    export,
-    import_authors,
-    sample,
-    translate,
-)
-from ganattn.report.commands import add_report, add_table, report, table
+from ganattn.inference import commands as inference
+from ganattn.report import commands as reports
 from ganattn.runs.arguments import add_step
 from ganattn.runs.storage import explained, hush_storage
 
@@ -39,13 +30,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
     _prepare_logging()
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
+    options, overrides = parser.parse_known_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if rest and options.command not in ("train", "evaluate"):
-        parser.error(f"unknown arguments: {' '.join(rest)}")
+    options.overrides = overrides
+    if overrides and options.command not in ("train", "evaluate"):
+        parser.error(f"unknown arguments: {' '.join(overrides)}")
     _prepare_environment()
     try:
-        return options.run(options, rest) or 0
+        return options.run(options) or 0
     except Exception as error:
         text = explained(error)
         if text is None:
@@ -74,28 +66,28 @@ def _parser() -> argparse.ArgumentParser:
         add_options(sub)
         sub.set_defaults(run=run)
 
-    def alone(command: Callable) -> Callable:
-        return lambda options, _: command(options)
-
-    add("train", add_train, _train, "Trains from a config, or resumes the run in the workdir.")
+    text = "Trains from a config, or resumes the run in the workdir."
+    add("train", cluster.add_train, _train, text)
     text = "Translates an image or a label map, or a folder of them."
-    add("translate", add_translate, alone(translate), text)
+    add("translate", inference.add_translate, inference.translate, text)
     text = "Evaluates the test images of a run, or any images, as the papers do."
     more = " --config.data.path=FOLDER and other --config.data overrides evaluate on other data."
     add("evaluate", _add_evaluate, _evaluate, text, more)
     text = "Generates images from noise, or interpolation paths between them."
-    add("sample", add_sample, alone(sample), text)
+    add("sample", inference.add_sample, inference.sample, text)
     text = "Creates a run from a checkpoint of the authors' PyTorch code."
-    add("import", add_import, alone(import_authors), text)
+    add("import", inference.add_import, inference.import_authors, text)
     text = "Writes an HTML page with the curves and images of a run."
-    add("report", add_report, alone(report), text)
-    add("table", add_table, alone(table), "Prints a paper's table beside the results of runs.")
-    add("export", add_export, alone(export), "Writes a generator as StableHLO with its weights.")
+    add("report", reports.add_report, reports.report, text)
+    text = "Prints a paper's table beside the results of runs."
+    add("table", reports.add_table, reports.table, text)
+    text = "Writes a generator as StableHLO with its weights."
+    add("export", inference.add_export, inference.export, text)
     return parser
 
 
-def _train(options: argparse.Namespace, overrides: list[str]) -> int | None:
-    return train(options, _resolve(options.config, overrides, options.workdir))
+def _train(options: argparse.Namespace) -> int | None:
+    return cluster.train(options, _resolve(options.config, options.overrides, options.workdir))
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -103,12 +95,15 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_step(parser)
 
 
-def _evaluate(options: argparse.Namespace, overrides: list[str]) -> None:
+def _evaluate(options: argparse.Namespace) -> None:
     from ganattn.evaluation import command
 
+    overrides, config = options.overrides, None
     if overrides and options.workdir is None:
         raise ConfigError(f"{overrides[0]} belongs to a run's config: give --workdir")
-    command.run(options, _resolve(None, overrides, options.workdir) if overrides else None)
+    if overrides:
+        config = _resolve(None, overrides, options.workdir)
+    command.run(options, config)
 
 
 def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigDict:
