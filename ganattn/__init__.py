@@ -3,7 +3,7 @@
     translator = ganattn.Translator.from_workdir("runs/horse2zebra")
     translator("horse.jpg")
 
-Submodules are imported when they are first asked for, so that `import ganattn` costs nothing.
+Submodules are imported on first access, so that `import ganattn` costs nothing.
 """
 
 import importlib

@@ -1,12 +1,12 @@
-"""Errors that a person can mend: each message is one line with the thing, the place and the remedy.
+"""User errors: each message is one line with the thing, the place and the remedy.
 
-The command line prints the message alone and exits with code 2; everything else that is raised is a
-defect of this library and keeps its traceback.
+The command line prints the message alone and exits with code 2; any other exception is a defect of
+this library and keeps its traceback.
 """
 
 
 class UserError(Exception):
-    """Base of all errors whose remedy lies with the person who runs the program."""
+    """Base of all errors that the person who runs the program can fix."""
 
 
 class ConfigError(UserError):
@@ -14,16 +14,16 @@ class ConfigError(UserError):
 
 
 class DataError(UserError):
-    """Pictures or folders are missing, broken, or of a shape that the run cannot use."""
+    """Images or folders are missing, corrupt, or of a shape that the run cannot use."""
 
 
 class CheckpointError(UserError):
-    """A checkpoint is absent, damaged, or belongs to another architecture."""
+    """A checkpoint is missing, corrupt, or belongs to another architecture."""
 
 
 class ForeignFileError(UserError):
-    """A file from another code base has missing or unknown keys, or is not what it claims to be."""
+    """A file from another code base has missing or unknown keys, or is of another format."""
 
 
 class DivergenceError(UserError):
-    """Training produced a number that is not finite."""
+    """Training produced a value that is not finite."""

@@ -1,15 +1,21 @@
-"""The commands: what they leave behind, and one line with exit code 2 for what one can mend."""
+"""The commands: what they write, and one line with exit code 2 for user errors."""
 
+import importlib
 import json
 import shutil
 import zipfile
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
+from torch_writer import write_torch
 
-from ganattn import cli
+from ganattn import cli, interop, methods
+from ganattn.config import find, load
+from ganattn.errors import ForeignFileError
+from ganattn.inference.authors import read_authors
 from ganattn.interop import to_authors
 from ganattn.interop.torch_files import read_torch
 from ganattn.runs.checkpoints import restore_variables
@@ -100,10 +106,12 @@ BAD = {
         from_folder(), "no folder data/trainA", lambda root: (root / "data").mkdir()
     ),
     "no pictures": (
-        from_folder(), "no pictures in data/trainA",
+        from_folder(), "no images in data/trainA",
         lambda root: (root / "data" / "trainA").mkdir(parents=True),
     ),
-    "broken picture": (from_folder(), "data/trainB/1.png is no whole picture", broken_picture),
+    "broken picture": (
+        from_folder(), "data/trainB/1.png cannot be decoded as an image", broken_picture
+    ),
     "size": (train("--config.method.image_size=30"), "image_size is 30", None),
     "batch": (train("--config.data.batch_size=12"), "batch_size is 12, which 8 devices", None),
     "field": (train("--config.data.batchsize=8"), "did you mean config.data.batch_size?", None),
@@ -158,7 +166,7 @@ def test_import_translate_and_back(run, imported, tmp_path):
     (tmp_path / "in" / "notes.txt").write_text("no picture")
     common = ("translate", "--workdir", imported, "--output", "out")
     code, out, _ = run(*common, "--input", "in", "--direction", "b2a", "--heatmaps")
-    assert code == 0 and "2 pictures in out" in out
+    assert code == 0 and "2 images in out" in out
     found = {str(p.relative_to("out")) for p in Path("out").rglob("*") if p.is_file()}
     both = {"one.png", "deep/two.jpg"}
     assert found == both | {f"heatmaps/{name}" for name in both}
@@ -181,7 +189,116 @@ def test_a_direction_that_does_not_exist(run, imported, tmp_path):
     save(tmp_path / "a.png")
     arguments = ("--workdir", imported, "--input", "a.png", "--output", "out")
     code, _, err = run("translate", *arguments, "--direction", "b2c")
-    assert code == 2 and err.count("\n") == 1 and "b2c" in err
+    assert code == 2 and err.count("\n") == 1
+    assert "direction is 'b2c': use one of a2b, b2a" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--seed", 1), "seed does not apply"),
+        (("--styles", 2), "styles does not apply"),
+        (("--style", "a.png"), "style does not apply"),
+        (("--instances", "a.png"), "instances do not apply"),
+    ],
+)
+def test_flags_that_do_not_apply(run, imported, tmp_path, flags, message):
+    save(tmp_path / "a.png")
+    arguments = ("--workdir", imported, "--input", "a.png", "--output", "out")
+    code, _, err = run("translate", *arguments, *flags)
+    assert code == 2 and err.count("\n") == 1 and message in err
+    assert not Path("out").exists()
+    code, _, err = run("sample", "--workdir", imported, "--grid", "out")
+    assert code == 2 and err.count("\n") == 1 and "use ganattn translate" in err
+
+
+def test_images_of_different_sizes_keep_them(run, imported, tmp_path):
+    sizes = {"a.png": (32, 24), "b.png": (24, 32), "deep/c.png": (32, 24), "d.png": (31, 25)}
+    for name, size in sizes.items():
+        save(tmp_path / "in" / name, size)
+    Image.open(tmp_path / "in" / "b.png").save(
+        tmp_path / "in" / "b.png", exif=exif_of_a_turned_image()
+    )
+    arguments = ("--workdir", imported, "--input", "in", "--output", "out")
+    code, _, _ = run("translate", *arguments, "--size", "keep")
+    assert code == 0
+    for name in sizes:
+        assert pixels(f"out/{name}").shape == (32, 24, 3)
+
+
+def exif_of_a_turned_image():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+def test_heatmaps_of_a_method_without_attention(run, tmp_path):
+    authors_files("cyclegan", tmp_path)
+    files = sorted(tmp_path.glob("*.pth"))
+    assert run("import", "cyclegan", *files, "--workdir", "run")[0] == 0
+    save(tmp_path / "a.png")
+    arguments = ("--workdir", "run", "--input", "a.png", "--output", "out", "--size", "32x32")
+    code, _, err = run("translate", *arguments, "--heatmaps")
+    assert code == 2 and "--heatmaps does not apply: cyclegan has no attention" in err
+    assert not Path("out").exists()
+
+
+def authors_files(system, folder):
+    """Files in the authors' layout with random weights; returns {network: arrays}."""
+    method = methods.create(load(find(system), "tiny"))
+    random = np.random.default_rng(0)
+    names = importlib.import_module(f"ganattn.interop.{system}").NETWORKS
+    ours = set(names.values()) & set(method.networks)
+    shapes = {
+        name: jax.eval_shape(lambda key, n=name: method.initialize(n, key), jax.random.key(0))
+        for name in ours
+    }
+    variables = jax.tree.map(
+        lambda x: random.normal(1, 0.1, x.shape).round(3).astype(x.dtype), shapes
+    )
+    networks = to_authors(system, variables)
+    assert len(networks) == len(ours)
+    if all(name.startswith(("gen_", "dis_")) for name in networks):
+        for kind in ("gen", "dis"):
+            parts = {n.removeprefix(f"{kind}_"): x for n, x in networks.items() if kind in n}
+            write_torch(folder / f"{kind}_00000010.pt", parts)
+    elif system == "ugatit":
+        write_torch(folder / "horse2zebra_params_0100000.pt", networks)
+    else:
+        for name, arrays in networks.items():
+            write_torch(folder / f"latest_net_{name}.pth", arrays)
+    return networks
+
+
+@pytest.mark.parametrize("system", interop.systems())
+def test_import_of_every_system(run, tmp_path, system):
+    networks = authors_files(system, tmp_path)
+    files = sorted(tmp_path.glob("*.pt*"))
+    code, out, err = run("import", system, *files, "--workdir", "run")
+    assert code == 0, err
+    assert ("the perceptual loss is off" in out) == (system in ("spade", "dagan"))
+    variables, meta = restore_variables(Path("run/checkpoints"))
+    assert meta["step"] == 0 and Path("run/config.json").exists()
+    for name, arrays in to_authors(system, variables).items():
+        for key, array in networks[name].items():
+            np.testing.assert_array_equal(arrays[key], array)
+
+
+def test_generators_and_discriminators_of_one_name(tmp_path, monkeypatch):
+    """MUNIT's files hold networks `a` and `b` both; the file's name tells them apart."""
+    weights = {name: {"w": np.ones(2, np.float32)} for name in "ab"}
+    for name in ("gen_00000010.pt", "dis_00000010.pt", "other.pt"):
+        write_torch(tmp_path / name, weights)
+    given = {}
+    monkeypatch.setattr(interop, "from_authors", lambda _, networks: given.update(networks) or {})
+    monkeypatch.setattr(interop, "method_fields", lambda *_: {})
+    monkeypatch.chdir(tmp_path)
+    for other in ("dis_00000010.pt", "dis=other.pt"):
+        given.clear()
+        read_authors(["gen_00000010.pt", other], "cyclegan")
+        assert sorted(given) == ["dis_a", "dis_b", "gen_a", "gen_b"]
+    with pytest.raises(ForeignFileError, match=r"other\.pt holds gen_a again"):
+        read_authors(["gen_00000010.pt", "gen=other.pt"], "cyclegan")
 
 
 def test_import_does_not_overwrite_a_run(run, imported):

@@ -26,7 +26,8 @@ from ganattn.evaluation.kernel import kid
 from ganattn.evaluation.labels import CITYSCAPES, VOID, label_set
 from ganattn.evaluation.runs import Run
 from ganattn.evaluation.settings import Settings
-from ganattn.inference.translator import Translator, read_authors
+from ganattn.inference.authors import read_authors
+from ganattn.inference.translator import Translator
 from ganattn.runs.results import read_results
 
 FILE = Path(__file__).parent / "golden" / "torch" / "ugatit_tiny.pt"
@@ -114,7 +115,8 @@ def test_written_pictures_and_their_scores_are_the_translators(evaluated, transl
     results, folder = evaluated
     truth = translating.batches.truth
     sources = np.rint(127.5 * (truth["a"][:8] + 1)).astype(np.uint8)
-    made = Translator(translating.method, translating.variables, 32)(sources, "a2b")
+    translator = Translator(translating.method, translating.variables, translating.config)
+    made = translator(sources, "a2b", size=(32, 32))
     written = np.stack([np.asarray(Image.open(folder / "a2b" / f"{i:05d}.png")) for i in range(8)])
     assert np.abs(written.astype(int) - made.images).max() <= 1
     assert len(list((folder / "a2b").iterdir())) == COUNT

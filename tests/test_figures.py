@@ -1,4 +1,4 @@
-"""Pictures for people: pixel values, scaling of heat maps, and the layout of grids."""
+"""Figures for people: pixel values, scaling of heat maps, and the layout of grids."""
 
 import base64
 import io
@@ -177,7 +177,7 @@ def test_a_saved_grid_is_the_grid(tmp_path):
 def test_a_saved_picture_is_the_picture(tmp_path, name):
     rows, columns = np.mgrid[:30, :40]
     pixels = np.stack([4 * rows, 3 * columns, rows + columns], -1).astype(np.uint8)
-    figures.save_picture(tmp_path / name, pixels)
+    figures.save_image(tmp_path / name, pixels)
     with Image.open(tmp_path / name) as picture:
         found = np.asarray(picture.convert("RGB"))
     np.testing.assert_allclose(found, pixels, atol=0 if name == "x.png" else 12)
@@ -221,7 +221,7 @@ def test_a_notebook_shows_the_first_rows_and_says_how_many_there_are(count):
     shown = np.asarray(Image.open(io.BytesIO(result._repr_png_())))
     np.testing.assert_array_equal(shown, np.asarray(Result(min(count, figures.SHOWN)).figure()))
     assert result.figure().height - shown.shape[0] == max(0, count - figures.SHOWN) * 154
-    assert ("of 17 pictures" in html) == (count > figures.SHOWN)
+    assert ("of 17 images" in html) == (count > figures.SHOWN)
     assert 'alt="source, attention, translation, &lt;b&gt; &amp; &quot;x&quot;"' in html
 
 

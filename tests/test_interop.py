@@ -9,8 +9,8 @@ import pytest
 from ganattn import interop, methods
 from ganattn.config import find, load
 from ganattn.errors import CheckpointError, ConfigError, ForeignFileError
-from ganattn.inference import translator as inference
-from ganattn.inference.translator import read_authors
+from ganattn.inference import authors
+from ganattn.inference.authors import read_authors
 from ganattn.interop.torch_files import read_torch
 
 
@@ -179,9 +179,9 @@ def test_read_authors_takes_the_sizes_from_the_file(golden_folder):
 def test_one_network_a_file(golden_folder, networks, tmp_path, monkeypatch):
     """Named by the file, or in front of it."""
     names = {"latest_net_genA2B.pth": "genA2B", "other.pth": "disGA"}
-    monkeypatch.setattr(inference, "read_torch", lambda path: networks[names[Path(path).name]])
+    monkeypatch.setattr(authors, "read_torch", lambda path: networks[names[Path(path).name]])
     files = [tmp_path / "latest_net_genA2B.pth", f"disGA={tmp_path}/other.pth"]
     _, variables = read_authors(files, "ugatit")
     assert set(variables) == {"generator_a2b", "discriminator_global_a"}
-    with pytest.raises(ForeignFileError, match="does not say which: write NAME=FILE"):
+    with pytest.raises(ForeignFileError, match="without its name: write NAME=FILE"):
         read_authors(tmp_path / "other.pth", "ugatit")

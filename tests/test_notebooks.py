@@ -1,4 +1,4 @@
-"""Every notebook runs from top to bottom on a small run, without TensorFlow, and shows pictures."""
+"""Every notebook runs from top to bottom on a small run, without TensorFlow, and shows images."""
 
 import base64
 import contextlib
@@ -8,6 +8,7 @@ import io
 import os
 import re
 import shutil
+from collections import OrderedDict
 from pathlib import Path
 
 import jax
@@ -22,6 +23,7 @@ from reference import QUICK
 from ganattn import methods
 from ganattn.config import find, load
 from ganattn.data import procedural
+from ganattn.methods import Direction
 from ganattn.methods.ugatit import UGATIT
 from ganattn.runs.checkpoints import Checkpoints
 from ganattn.state import TrainState
@@ -34,7 +36,7 @@ SHOWN = {
     "explore_training": 7,
     "sample_faces": 7,
     "translate": 6,
-}  # pictures that a notebook shows, at least
+}  # images that a notebook shows, at least
 FOREIGN = ("tensorflow", "tensorflow_datasets", "tensorboard", "torch")
 PROBE = f"import importlib.util, sys; print([n for n in {FOREIGN} if n in sys.modules])"
 
@@ -43,24 +45,26 @@ PROBE = f"import importlib.util, sys; print([n for n in {FOREIGN} if n in sys.mo
 class Still(UGATIT):
     """U-GAT-IT's generators, untrained: what the notebooks read comes from the frame."""
 
-    directions = ("a2b",)
+    directions = (Direction("a", "b"),)
 
     @classmethod
     def from_config(cls, config):
-        whole = super().from_config(config)
-        groups = {"generator": whole.groups["generator"]}
-        networks = {name: whole.networks[name] for name in groups["generator"]}
-        return dataclasses.replace(whole, networks=networks, groups=groups)
+        full = super().from_config(config)
+        groups = {"generator": full.groups["generator"]}
+        networks = {name: full.networks[name] for name in groups["generator"]}
+        return dataclasses.replace(full, networks=networks, groups=groups)
 
-    def train_step(self, state, batch):
+    def train_step(self, state, batch, draws=None):
         value = jnp.exp(-state.step / 4)
         metrics = {"generator/total": value, "discriminator/total": 1 - value}
         return state.replace(step=state.step + 1), metrics
 
-    def pictures(self, variables, batch):
-        made = self.translate(variables, batch["a"])
-        columns = {"source": batch["a"], "attention": made.attention, "translation": made.images}
-        return {"a2b": columns}
+    def panels(self, variables, batch, rng=None):
+        output = self.generate(variables, {"image": batch["a"]}, "a2b", rng)
+        columns = [("source", batch["a"]), ("attention", output.heatmap)]
+        return OrderedDict(a2b=OrderedDict([*columns, ("translation", output.images)]))
+
+    pictures = panels  # the earlier name
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +128,7 @@ def execute(workdir, tmp_path):
 
 
 def pictures(book):
-    """All pictures in the outputs, PNG or inside HTML."""
+    """All images in the outputs, PNG or inside HTML."""
     found = []
     for output in outputs(book):
         data = output.get("data", {})
@@ -139,7 +143,7 @@ def outputs(book):
 
 
 def check(book, name):
-    """Pictures that show something, no warnings, and nothing foreign loaded."""
+    """Images with content, no warnings, and nothing foreign loaded."""
     found = pictures(book)
     assert len(found) >= SHOWN[name]
     assert all(np.ptp(picture) > 50 for picture in found)
@@ -154,7 +158,7 @@ def test_translate(execute, workdir, tmp_path):
     folders = {"pictures": tmp_path / "in", "output": tmp_path / "out"}
     book = execute("translate", model=workdir, others=authors, **folders)
     text = check(book, "translate")
-    assert "UGATIT at 32 pixels" in text and "8 pictures, such as 0.png" in text
+    assert "UGATIT at 32 x 32 pixels" in text and "8 images, such as 0.png" in text
     names = [f"{i}.png" for i in range(8)]
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == names
 

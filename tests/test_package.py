@@ -41,7 +41,7 @@ def test_the_package_alone_loads_no_jax():
 def test_public_names_are_found_when_asked_for():
     names = loaded("import ganattn; ganattn.methods.names(); ganattn.Translator.from_workdir")
     assert "ganattn.methods" in names
-    assert {"Translator", "methods", "interop", "data", "train"} <= set(dir(ganattn))
+    assert {"Translator", "methods", "interop", "data", "training"} <= set(dir(ganattn))
 
 
 @pytest.mark.parametrize("name", ["nothing_of_this_name", "_private", "__wrapped__"])

@@ -1,4 +1,4 @@
-"""Pictures from noise, as notebooks and the command line do it; data of one kind."""
+"""Images from noise, as notebooks and the command line do it; data of one kind."""
 
 import jax
 import numpy as np
@@ -14,7 +14,7 @@ from ganattn.data.images import read_rgb
 from ganattn.data.single import held_out
 from ganattn.errors import ConfigError, DataError
 from ganattn.inference.sampler import Sampler
-from ganattn.inference.synthesizer import from_workdir
+from ganattn.inference.translator import Translator
 from ganattn.runs.checkpoints import Checkpoints
 
 FUSES = ["c3d1", "c1d1"]
@@ -36,9 +36,8 @@ def workdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sampler(workdir):
-    made = from_workdir(workdir)
-    assert isinstance(made, Sampler) and ganattn.Sampler is Sampler
-    return made
+    assert ganattn.Sampler is Sampler
+    return Sampler.from_workdir(workdir)
 
 
 def size(path):
@@ -59,7 +58,7 @@ def test_samples_depend_on_seed_and_index_alone(sampler):
     np.testing.assert_array_equal(sampler.from_latents(three.latents).images, three.images)
 
 
-def test_attention_is_drawn_a_fuse(sampler):
+def test_each_fuse_has_a_heat_map(sampler):
     made = sampler(2)
     assert list(made.attentions) == FUSES
     assert all(m.shape == (2, 8, 8, 1) and 0 <= m.min() <= m.max() <= 1
@@ -86,7 +85,7 @@ def test_the_average_is_used_unless_told_otherwise(workdir, sampler):
 
 
 def test_what_does_not_fit_is_named(sampler):
-    with pytest.raises(DataError, match="number of pictures is 0"):
+    with pytest.raises(DataError, match="number of images is 0"):
         sampler(0)
     with pytest.raises(DataError, match=r"shape \(2, 3\): give \(n, 4\)"):
         sampler.from_latents(np.zeros((2, 3)))
@@ -94,6 +93,23 @@ def test_what_does_not_fit_is_named(sampler):
         sampler.interpolate(1, 1)
     with pytest.raises(DataError, match="truncation is -1"):
         sampler(1, truncation=-1.0)
+    with pytest.raises(ConfigError, match="use ganattn sample"):
+        Translator(sampler.method, sampler.variables, sampler.config)
+
+
+def test_a_generator_without_attention(tmp_path, capsys):
+    config = load(find("sndcgan"), "tiny")
+    with config.unlocked():
+        config.method.pyramid = "none"
+    method = methods.create(config)
+    store = Checkpoints(tmp_path / "checkpoints")
+    store.save(0, quick_jit(method.create_state)(jax.random.key(0)), config)
+    store.close()
+    for flags in (["--output", "x", "--heatmaps"], ["--attention-grid", "x.png"]):
+        assert main(["sample", "--workdir", str(tmp_path), "--num", "2", *flags]) == 2
+        assert f"{flags[-2] if 'grid' in flags[0] else flags[-1]} does not apply" in (
+            capsys.readouterr().err
+        )
 
 
 def test_the_command_line(workdir, tmp_path, capsys):
@@ -115,9 +131,9 @@ def test_the_command_line(workdir, tmp_path, capsys):
     for command, line in (
         (["sample"], "nothing to write"),
         (["sample", "--heatmaps", "--grid", "x.png"], "give --output"),
-        (["sample", "--num", "0", "--grid", "x.png"], "number of pictures is 0"),
+        (["sample", "--num", "0", "--grid", "x.png"], "number of images is 0"),
         (["translate", "--input", str(out), "--output", "y"], "use ganattn sample"),
-        (["export", "--output", "z"], "takes noise"),
+        (["export", "--output", "z"], "direction latent2image takes latent"),
     ):
         assert main([*command, "--workdir", str(workdir)]) == 2
         assert line in capsys.readouterr().err

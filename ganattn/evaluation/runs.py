@@ -210,7 +210,7 @@ def _sample(subject: Direction) -> Iterator[Made]:
     prefixes = run.method.translates_with
     variables = {name: v for name, v in run.variables.items() if name.startswith(prefixes)}
     generate = Batched(function, variables, LATENTS * len(jax.local_devices()))
-    latents = Sampler(run.method, variables).draw(subject.count)
+    latents = Sampler(run.method, variables, run.config).draw(subject.count)
     for start in range(0, subject.count, generate.batch_size):
         yield Made(start, generate(latents[start : start + generate.batch_size]))
 

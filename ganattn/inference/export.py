@@ -9,35 +9,43 @@ import jax
 import jax.export
 import numpy as np
 
-from ganattn.errors import CheckpointError
+from ganattn.errors import CheckpointError, ConfigError
 from ganattn.layers.lowering import lowering_for
 from ganattn.methods import Method
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-TOLERANCE = 1e-4  # of a reloaded export against the library, pictures in [-1, 1]
+TOLERANCE = 1e-4  # of a reloaded export against the library, images in [-1, 1]
 
 
 def export_translator(
     method: Method,
     variables: Mapping[str, Any],
-    size: int,
     path: str | os.PathLike,
-    direction: str = "a2b",
-) -> None:
-    """Writes images (b, size, size, 3) -> translated images, for any batch b, weights included.
+    direction: str | None = None,
+) -> tuple[int, ...]:
+    """Writes images (b, h, w, c) -> translated images, for any batch b, weights included.
 
-    Read it with `jax.export.deserialize(bytearray(open(path, "rb").read())).call(images)`. The file
-    appears only after it was read back and gave the same pictures; else CheckpointError.
+    Returns (h, w, c), the size of training. Styles, where a method has them, are the mean style.
+    Read the file with `jax.export.deserialize(bytearray(open(path, "rb").read())).call(images)`. It
+    appears only after it was read back and gave the same images; else CheckpointError. Raises
+    ConfigError for a direction that takes other inputs than images.
     """
-    others = tuple(prefix for prefix in method.translates_with if prefix != "generator")
-    names = [n for n in variables if n == f"generator_{direction}" or n.startswith(others)]
-    weights = {name: jax.tree.map(np.asarray, variables[name]) for name in names}
+    direction = method.direction(direction)
+    specs = method.inputs(direction)
+    required = [name for name, spec in specs.items() if not spec.optional]
+    if [specs[name].kind for name in required] != ["image"]:
+        raise ConfigError(
+            f"direction {direction} takes {' and '.join(required or specs)}: export writes "
+            "generators that take one image"
+        )
+    (name,), shape = required, specs[required[0]].shape
+    weights = {n: jax.tree.map(np.asarray, variables[n]) for n in method.networks_for(direction)}
 
     def translate(images):
-        return method.translate(weights, images, direction).images
+        return method.generate(weights, {name: images}, direction).images
 
     (batch,) = jax.export.symbolic_shape("b")
-    spec = jax.ShapeDtypeStruct((batch, size, size, 3), np.float32)
+    spec = jax.ShapeDtypeStruct((batch, *shape), np.float32)
     with lowering_for("any"):
         exported = jax.export.export(jax.jit(translate), platforms=PLATFORMS)(spec)
     path = Path(path)
@@ -45,15 +53,16 @@ def export_translator(
     partial = path.with_name(f".{path.name}.partial")
     try:
         partial.write_bytes(exported.serialize())
-        _check(bytearray(partial.read_bytes()), translate, size)
+        _check(bytearray(partial.read_bytes()), translate, shape)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+    return shape
 
 
-def _check(serialized: bytearray, translate: Any, size: int) -> None:
+def _check(serialized: bytearray, translate: Any, shape: tuple[int, ...]) -> None:
     reloaded = jax.export.deserialize(serialized)
-    images = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
+    images = np.random.default_rng(0).uniform(-1, 1, (2, *shape)).astype(np.float32)
     for count in (1, 2):
         expected = np.asarray(jax.jit(translate)(images[:count]))
         difference = np.abs(np.asarray(reloaded.call(images[:count])) - expected).max()

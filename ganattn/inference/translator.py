@@ -1,207 +1,225 @@
-"""Pictures in, translated pictures and heat maps out: for notebooks and the command line."""
+"""Images or label maps in, translated images and heat maps out: for notebooks and commands."""
 
 import dataclasses
 import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, cast
 
-import jax
 import numpy as np
-from ml_collections import ConfigDict
 from PIL import Image
 
-from ganattn import config as configuration
-from ganattn import figures, interop, methods
-from ganattn.data.images import read_rgb
-from ganattn.errors import ConfigError, DataError, ForeignFileError
-from ganattn.interop.torch_files import read_torch
-from ganattn.runs.checkpoints import Step, restore_variables
-from ganattn.runs.storage import locate
+from ganattn import figures
+from ganattn.data import images as files
+from ganattn.data.palettes import palette
+from ganattn.errors import ConfigError, DataError
+from ganattn.inference.model import Model
+from ganattn.methods import Input
 
-Picture = np.ndarray | Image.Image | str | os.PathLike
-Files = str | os.PathLike | Sequence[str | os.PathLike]
-CHUNK = 8  # pictures translated at once
+ImageLike = np.ndarray | Image.Image | str | os.PathLike
+Size = Literal["train", "keep"] | tuple[int, int] | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Translated(figures.Drawn):
-    """Translated pictures with what the network looked at.
+    """Translated images with the attention of the networks.
 
-    sources, images: (n, h, w, 3) uint8. attention: (n, h', w', 1) float32, unscaled, or None.
+    sources: (n, h, w, 3) uint8 images or (n, h, w, 1) int32 label ids, as the generator received
+    them. images: (n, h, w, 3) uint8. attentions: name -> (n, h', w', 1) float32, unscaled; the last
+    one is the heat map.
     """
 
     sources: np.ndarray
     images: np.ndarray
-    attention: np.ndarray | None
+    attentions: Mapping[str, Any]
+
+    @property
+    def attention(self) -> np.ndarray | None:
+        """The last attention map, None where the networks have none."""
+        return next(reversed([*self.attentions.values()]), None)
 
     @property
     def heatmaps(self) -> np.ndarray | None:
-        """(n, h, w, 3) uint8: each source under its attention, scaled to the map's own range."""
-        if self.attention is None:
-            return None
-        return figures.overlay(self.sources, self.attention)
+        """(n, h, w, 3) uint8: the attention, scaled to its own range, over each source image.
 
-    def columns(self) -> dict[str, np.ndarray]:
-        """For `figures.grid`: source, attention (laid over it), translation."""
-        attention = {} if self.attention is None else {"attention": self.attention}
-        return {"source": self.sources, **attention, "translation": self.images}
-
-
-class Translator:
-    """Translates pictures with trained generators.
-
-    method, variables: from `methods.create` and a TrainState. size: side of the square that inputs
-    are resized to, as the authors' test code does; None keeps each picture's size, rounded to
-    multiples of 4 (only for models that take any size).
-    """
-
-    def __init__(
-        self, method: methods.Method, variables: Mapping[str, Any], size: int | None = None
-    ):
-        self.method = method
-        self.variables = variables
-        self.size = size
-
-    @classmethod
-    def from_workdir(cls, workdir: str | os.PathLike, step: Step | None = None) -> Self:
-        """Loads the newest whole checkpoint of a run, or that of `step`, which may be "best".
-
-        Raises CheckpointError when there is none.
+        Over the generated image where the source is a label map.
         """
-        variables, meta = restore_variables(locate(workdir) / "checkpoints", step)
-        config = configuration.from_dict(meta["config"])
-        return cls(methods.create(config), variables, config.data.crop_size)
+        base = self.images if self._is_from_labels else self.sources
+        return None if self.attention is None else figures.overlay(base, self.attention)
 
-    @classmethod
-    def from_authors(cls, file: Files, system: str = "ugatit") -> Self:
-        """Loads a checkpoint that the authors' PyTorch code wrote; torch is not needed.
-
-        file: see `read_authors`. Raises ForeignFileError when one is not such a checkpoint.
-        """
-        config, variables = read_authors(file, system)
-        return cls(methods.create(config), variables, config.method.image_size)
-
-    def __call__(self, pictures: Picture | Sequence[Picture], direction: str = "a2b") -> Translated:
-        """Translates one picture or several.
-
-        pictures: uint8 arrays (h, w, 3) or (n, h, w, 3), PIL pictures, or paths. With `size` None
-        all must have one size. Raises ConfigError for a direction whose generator is not there,
-        DataError for a file that is no picture.
-        """
-        if f"generator_{direction}" not in self.variables:
-            there = [name.removeprefix("generator_") for name in self.variables]
-            known = [name for name in there if name in self.method.directions]
-            raise ConfigError(
-                f"no generator for direction {direction!r}: there are {', '.join(known) or 'none'}"
-            )
-        sources = np.stack([self._prepare(picture) for picture in _listed(pictures)])
-        chunks = [self._translate(part, direction) for part in _chunks(sources)]
-        images = np.concatenate([images for images, _ in chunks])
-        maps = [attention for _, attention in chunks if attention is not None]
-        return Translated(sources, images, np.concatenate(maps) if maps else None)
+    def columns(self) -> dict[str, Any]:
+        """For `figures.grid`: source, heat map, translation."""
+        labels = "label", "synthesis"
+        source, target = labels if self._is_from_labels else ("source", "translation")
+        attention = {} if self.attention is None else {"attention": self.heatmaps}
+        return {source: self.sources, **attention, target: self.images}
 
     @property
-    def rho(self) -> dict[str, np.ndarray]:
-        """Every AdaLIN's and LIN's rho: layer -> (channels,), 0 is layer and 1 instance norm.
+    def _is_from_labels(self) -> bool:
+        return self.sources.shape[-1] == 1
 
-        {} for a method that has none.
+
+class Translator(Model):
+    """Translates images, or label maps, with trained generators."""
+
+    def _check_method(self) -> None:
+        if self.is_sampler:
+            raise ConfigError(
+                f"{self.name} generates images from noise: use ganattn sample, or ganattn.Sampler"
+            )
+
+    def __call__(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        direction: str | None = None,
+        *,
+        size: Size = None,
+        instances: ImageLike | Sequence[ImageLike] | None = None,
+        style: ImageLike | Sequence[ImageLike] | None = None,
+        seed: int | None = None,
+        styles: int | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> Translated:
+        """Translates one image or label map, or several of one size.
+
+        images: uint8 arrays (h, w, 3) or (n, h, w, 3), Pillow images, or paths; where the method
+        takes label maps, (h, w) arrays of ids, Pillow images, or paths. They are resized as the
+        run's test images are. direction: the method's first one if None. size: None or "train" for
+        the size of training, "keep" for each image's own size, rounded to what the network accepts
+        (the output is not resized back), or (width, height). instances: instance maps, where the
+        method takes them.
+
+        A method with styles uses the mean style, unless given one of these: style, an example image
+        or a code (style size,), or one for each image; seed, which draws one for each image, or as
+        many as `styles` says; then the translations of an image follow each other. indices: numbers
+        of the images, which the styles that a seed draws depend on; 0 to n - 1 if None.
+
+        Raises ConfigError for an unknown direction, a size that the network cannot take, and
+        arguments that do not apply; DataError for files that cannot be decoded, unknown ids, and
+        missing instance maps.
         """
-        found = {name: collections.get("rho", {}) for name, collections in self.variables.items()}
-        leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(found))
-        # The last entry of a path is the word rho itself.
-        return {
-            jax.tree_util.keystr(path[:-1], simple=True, separator="/"): leaf
-            for path, leaf in leaves
+        specs, direction = self.inputs(direction), self.method.direction(direction)
+        self._check_arguments(specs, direction, instances, style, seed, styles)
+        name, colours = next(iter(specs)), ""
+        if direction.source == "a":
+            colours = self.config.data.get("palette", "")
+        raw = [self._read(image, specs[name], f"{name} {i}", colours)
+               for i, image in enumerate(_listed(images))]  # fmt: skip
+        sizes = {self.target_size(image.shape, direction, size) for image in raw}
+        if len(sizes) > 1:
+            raise DataError("the images have different sizes: translate those of one size at once")
+        (target,), count = sizes, styles or 1
+        arrays = {name: self._resized(raw, specs[name], target)}
+        if "instance" in specs:
+            maps = [self._read(each, specs["instance"], "a map") for each in _listed(instances)]
+            arrays["instance"] = self._resized(maps, specs["instance"], target)
+        if style is not None:
+            arrays["style"] = self._styles(style, specs["style"], len(raw))
+        if len({len(array) for array in arrays.values()}) > 1:
+            raise DataError("give as many instance maps as label maps")
+        numbers = range(len(raw)) if indices is None else indices
+        draws = [(i, j) for i in numbers for j in range(count)]
+        inputs = {
+            key: np.repeat(files.to_float(x) if x.dtype == np.uint8 else x, count, 0)
+            for key, x in arrays.items()
         }
+        seed = 0 if styles and seed is None else seed
+        output = self.generate(inputs, direction, seed=seed, indices=draws)
+        sources = np.repeat(arrays[name], count, 0)
+        return Translated(sources, figures.to_uint8(output.images), output.attention)
 
-    @cached_property
-    def _compiled(self) -> Any:
-        return jax.jit(self.method.translate, static_argnames="direction")
+    def target_size(
+        self, shape: tuple[int, ...], direction: str | None = None, size: Size = None
+    ) -> tuple[int, int]:
+        """(height, width) at which an image of `shape`, (height, width), is translated.
 
-    @cached_property
-    def _on_device(self) -> Mapping[str, Any]:
-        prefixes = self.method.translates_with
-        return jax.device_put({n: v for n, v in self.variables.items() if n.startswith(prefixes)})
+        size: as in a call. Raises ConfigError when the network cannot take it.
+        """
+        spec = next(iter(self.inputs(direction).values()))
+        trained = spec.shape[0], spec.shape[1]
+        if size in (None, "train"):
+            return trained
+        step = spec.multiple
+        if step is None:
+            raise ConfigError(
+                f"the network of {self.name} takes images of {trained[1]}x{trained[0]} pixels "
+                "alone: leave out the size"
+            )
+        if size == "keep":
+            height, width = (max(step, step * round(side / step)) for side in shape[:2])
+            return height, width
+        width, height = cast(tuple[int, int], size)
+        if min(width, height) < 1 or width % step or height % step:
+            raise ConfigError(
+                f"the size is {width}x{height}: {self.name} takes multiples of {step} pixels"
+            )
+        return height, width
 
-    def _translate(self, sources: np.ndarray, direction: str) -> tuple[np.ndarray, Any]:
-        # Every chunk has one of two lengths, so that a folder compiles at most twice.
-        length = 1 if len(sources) == 1 else CHUNK
-        missing = length - len(sources)
-        padded = np.concatenate([sources, np.repeat(sources[-1:], missing, 0)])
-        images = padded.astype(np.float32) / 127.5 - 1
-        out = jax.device_get(self._compiled(self._on_device, images, direction=direction))
-        attention = None if out.attention is None else out.attention[: len(sources)]
-        return figures.to_uint8(out.images[: len(sources)]), attention
+    def _check_arguments(self, specs, direction, instances, style, seed, styles) -> None:
+        styled = {"style": style, "seed": seed, "styles": styles}
+        given = [flag for flag, value in styled.items() if value is not None]
+        if given and "style" not in specs:
+            raise ConfigError(
+                f"{given[0]} does not apply: {self.name} has no styles in direction {direction}"
+            )
+        if style is not None and len(given) > 1:
+            raise ConfigError(f"style and {given[1]} exclude each other: give one of them")
+        if styles is not None and styles < 1:
+            raise ConfigError(f"styles is {styles}: give at least 1")
+        if instances is not None and "instance" not in specs:
+            raise ConfigError(f"instances do not apply: {self.name} takes no instance maps")
+        if instances is None and "instance" in specs:
+            raise DataError(f"{self.name} was trained with instance maps: give the instances too")
 
-    def _prepare(self, picture: Picture) -> np.ndarray:
-        if isinstance(picture, str | os.PathLike):
-            array = read_rgb(picture)
-        elif isinstance(picture, Image.Image):
-            array = np.asarray(picture.convert("RGB"))
+    def _read(self, image: Any, spec: Input, name: str, colours: str = "") -> np.ndarray:
+        """(h, w, 3) uint8, or (h, w) ids."""
+        is_path = isinstance(image, str | os.PathLike)
+        if spec.kind == "ids":
+            ids = files.read_ids(image) if is_path else np.asarray(image)
+            name = str(image) if is_path else name
+            if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.number):
+                raise DataError(f"{name} has shape {ids.shape}: give (height, width) of ids")
+            ids = ids.astype(np.int64)
+            return files.check_ids(ids, spec.classes, spec.void, name) if spec.classes else ids
+        if is_path:
+            is_coloured = colours and files.holds_ids(image)
+            array = (
+                files.read_labels(image, palette(colours)) if is_coloured else files.read_rgb(image)
+            )
         else:
-            array = np.asarray(picture)
+            array = files.to_rgb(image) if isinstance(image, Image.Image) else np.asarray(image)
         if array.ndim != 3 or array.shape[-1] != 3 or array.dtype != np.uint8:
             raise DataError(
-                f"a picture has shape {array.shape} and type {array.dtype}: "
-                "give (height, width, 3) of uint8, a PIL picture, or a path"
+                f"an image has shape {array.shape} and type {array.dtype}: "
+                "give (height, width, 3) of uint8, a Pillow image, or a path"
             )
-        height, width = array.shape[:2]
-        target = (self.size, self.size) if self.size else (_multiple(width), _multiple(height))
-        if target == (width, height):
-            return array
-        return np.asarray(Image.fromarray(array).resize(target, Image.Resampling.BILINEAR))
+        return array
+
+    def _resized(self, arrays: Sequence[np.ndarray], spec: Input, size: tuple[int, int]) -> Any:
+        if spec.kind == "ids":
+            return np.stack([files.resize_ids(array, *size) for array in arrays])[..., None]
+        interpolation = self.config.data.interpolation
+        return np.stack([files.resize(array, *size, interpolation) for array in arrays])
+
+    def _styles(self, style: Any, spec: Input, count: int) -> np.ndarray:
+        """(count, h, w, 3) uint8 images at the size of training, or (count, size) codes."""
+        if isinstance(style, np.ndarray) and np.issubdtype(style.dtype, np.floating):
+            styles = style.reshape(-1, style.shape[-1]).astype(np.float32)
+        else:
+            images = [self._read(image, spec, "style") for image in _listed(style)]
+            styles = self._resized(images, spec, (spec.shape[0], spec.shape[1]))
+        if len(styles) not in (1, count):
+            raise DataError(f"there are {len(styles)} styles for {count} images: give 1 or {count}")
+        return np.repeat(styles, count // len(styles), 0)
 
 
-def read_authors(file: Files, system: str) -> tuple[ConfigDict, dict[str, dict[str, Any]]]:
-    """Config and variables of an authors' checkpoint: the system's config with the file's sizes.
-
-    file: one that holds all networks by name, or a list with one for each network, as "G_A=FILE"
-    or named like latest_net_G_A.pth. Raises ForeignFileError when one is not such a checkpoint,
-    CheckpointError when arrays do not fit each other.
-    """
-    networks: dict[str, Any] = {}
-    for one in [file] if isinstance(file, str | os.PathLike) else file:
-        networks |= _networks(os.fspath(one))
-    variables = interop.from_authors(system, networks)
-    config = configuration.load(configuration.find(system))
-    with config.unlocked():
-        config.method.update(interop.method_fields(system, networks))
-        config.data.crop_size = config.method.image_size
-    methods.create(config).check_variables(variables)
-    return config, variables
-
-
-def _networks(file: str) -> dict[str, Any]:
-    """The networks of a file by the authors' names."""
-    name, path = file.split("=", 1) if "=" in file and not Path(file).exists() else ("", file)
-    content = read_torch(path)
-    if not any(isinstance(value, np.ndarray) for value in content.values()):
-        return content
-    found = re.search(r"_net_(\w+)\.", Path(path).name)
-    if not name and not found:
-        raise ForeignFileError(
-            f"{path} holds one network and does not say which: write NAME=FILE, such as G_A={path}"
-        )
-    return {name or found[1]: content}  # type: ignore[index]
-
-
-def _listed(pictures: Any) -> list[Picture]:
-    if isinstance(pictures, np.ndarray):
-        return list(pictures) if pictures.ndim == 4 else [pictures]
-    if isinstance(pictures, str | os.PathLike | Image.Image):
-        return [pictures]
-    if not len(pictures):
-        raise DataError("no pictures to translate: give at least one")
-    return list(pictures)
-
-
-def _chunks(pictures: np.ndarray) -> Iterator[np.ndarray]:
-    for start in range(0, len(pictures), CHUNK):
-        yield pictures[start : start + CHUNK]
-
-
-def _multiple(side: int) -> int:
-    return max(4, 4 * round(side / 4))
+def _listed(images: Any) -> list[Any]:
+    """The images one by one; an array is one image if it has the axes of one."""
+    if isinstance(images, str | os.PathLike | Image.Image):
+        return [images]
+    if isinstance(images, np.ndarray) and (
+        images.ndim == 2 or (images.ndim == 3 and images.shape[-1] in (3, 4))
+    ):
+        return [images]
+    if not len(images):
+        raise DataError("no images to translate: give at least one")
+    return list(images)

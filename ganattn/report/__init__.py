@@ -4,8 +4,6 @@ import os
 from pathlib import Path
 
 from ganattn.errors import ConfigError, DataError
-from ganattn.report import charts, page
-from ganattn.runs.logs import Logs
 from ganattn.runs.storage import locate, write_whole
 
 __all__ = ["write_report"]
@@ -20,6 +18,9 @@ def write_report(
     spread over the run, the newest included. Only logs are read: the run may go on meanwhile.
     Raises DataError when `workdir` holds no logs, ConfigError when matplotlib is missing.
     """
+    from ganattn.report import charts, page  # here, so that the command line starts fast
+    from ganattn.runs.logs import Logs
+
     workdir = locate(workdir)
     if pictures < 1:
         raise ConfigError(f"{pictures} pictures of a kind are asked for: show at least 1")
