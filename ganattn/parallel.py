@@ -5,8 +5,9 @@ it on all devices. The state has the same shapes on every device (it is never st
 split by examples.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -198,36 +199,47 @@ class Examples:
         return jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
 
 
+class _Reached(Exception):
+    """Ends a replay at the combination whose operand is needed."""
+
+
 @dataclasses.dataclass(frozen=True)
 class _Part(Examples):
-    """One of `count` parts of a device's examples, while a step is replayed; see `accumulate`.
+    """One of `parts` parts of a device's examples, while a step is replayed; see `accumulate`.
 
-    known: results of the step's first combinations, in the order of the calls. calls: the operands
-    of all combinations in this replay, with the names of their kinds.
+    known: results of the step's first combinations, in the order of the calls; the replay ends at
+    the call after them. None replays the complete step, with zeros as results. calls: kinds and
+    operands of the calls so far.
     """
 
     index: Array | int = 0
     parts: int = 1
-    known: tuple[Tree, ...] = ()
+    known: Sequence[Tree] | None = None
     calls: list[tuple[str, Tree]] = dataclasses.field(default_factory=list)
 
     def mean(self, tree: Tree) -> Tree:
-        return self._combine("mean", tree, tree)
+        return self._combine("mean", tree, 1)
 
     def gather(self, tree: Tree) -> Tree:
-        repeats = self.parts * (1 if self.axis_name is None else jax.lax.axis_size(self.axis_name))
-        return self._combine(
-            "gather", tree, jax.tree.map(lambda x: jnp.concatenate([x] * repeats), tree)
-        )
+        devices = 1 if self.axis_name is None else jax.lax.axis_size(self.axis_name)
+        return self._combine("gather", tree, self.parts * devices)
 
     def first(self, count: int) -> Array | int:
         device = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name)
         return (device * self.parts + self.index) * count
 
-    def _combine(self, kind: str, operand: Tree, placeholder: Tree) -> Tree:
-        number = len(self.calls)
+    def _combine(self, kind: str, operand: Tree, repeats: int) -> Tree:
         self.calls.append((kind, operand))
-        return self.known[number] if number < len(self.known) else placeholder
+        if self.known is None:
+            return jax.tree.map(lambda x: _zeros(x.shape, repeats, x.dtype), operand)
+        if len(self.calls) > len(self.known):
+            raise _Reached
+        return self.known[len(self.calls) - 1]
+
+
+def _zeros(shape: tuple[int, ...], repeats: int, dtype: Any) -> Array:
+    """Constants, which are the same on every device, as the results of combinations are."""
+    return jnp.zeros((*(repeats * side for side in shape[:1]), *shape[1:]), dtype)
 
 
 def accumulate(
@@ -235,33 +247,37 @@ def accumulate(
 ) -> Tree:
     """`step(examples, data)`, computed on `parts` pieces of the data, one after the other.
 
-    A step combines its examples through `Examples.mean` and `Examples.gather` only. For each of
-    these calls the step is replayed up to the call, on one piece after the other, with the results
-    of the earlier calls substituted, and the operands are combined. The compiler removes the rest
-    of the replay, which no result depends on. So memory is that of one piece, and the result is
-    that of the complete batch unless a layer mixes examples.
+    A step combines its examples through `Examples.mean` and `Examples.gather` only, outside of
+    transformations such as `jax.grad`. For each of these calls the step is replayed up to the call,
+    on one piece after the other, with the results of the earlier calls substituted, and the
+    operands are combined. So memory is that of one piece, and the result is that of the complete
+    batch unless a layer mixes examples.
     """
     if parts == 1:
         return step(examples, data)
     pieces = jax.tree.map(lambda x: jnp.reshape(x, (parts, -1, *x.shape[1:])), data)
     first = jax.tree.map(lambda x: x[0], pieces)
     known: list[Tree] = []
+    kinds: list[str] = []
 
-    def replay(index, piece):
-        part = _Part(examples.axis_name, index, parts, tuple(known))
-        return part, step(part, piece)
+    def operands(piece):
+        part = _Part(examples.axis_name, 0, parts)
+        step(part, piece)
+        kinds.extend(kind for kind, _ in part.calls)
+        return [operand for _, operand in part.calls]
 
     def operand(index, piece):
-        return replay(index, piece)[0].calls[len(known)][1]
+        part = _Part(examples.axis_name, index, parts, known)
+        with contextlib.suppress(_Reached):
+            step(part, piece)
+        return part.calls[-1][1]
 
-    kinds: list[str] = []
-    jax.eval_shape(lambda piece: kinds.extend(k for k, _ in replay(0, piece)[0].calls), first)
+    shapes = jax.eval_shape(operands, first)
     numbered = (jnp.arange(parts), pieces)
-    for kind in kinds:
+    for kind, shape in zip(kinds, shapes, strict=True):
+        # A new function in each call: JAX caches what it has traced.
         if kind == "mean":
-            # A new function each time: JAX caches what it has traced.
-            shapes = jax.eval_shape(lambda piece: operand(0, piece), first)
-            zeros = examples.vary(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
+            zeros = examples.vary(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shape))
             total, _ = jax.lax.scan(
                 lambda sums, x: (jax.tree.map(jnp.add, sums, operand(*x)), None), zeros, numbered
             )
@@ -270,7 +286,7 @@ def accumulate(
             _, stacked = jax.lax.scan(lambda _, x: (None, operand(*x)), None, numbered)
             joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked)
             known.append(examples.gather(joined))
-    return replay(0, first)[1]
+    return step(_Part(examples.axis_name, 0, parts, known), first)
 
 
 def example_keys(key: jax.Array, count: int, axis_name: str | None) -> jax.Array:
