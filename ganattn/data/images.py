@@ -1,9 +1,10 @@
-"""Picture files to upright 8-bit RGB, with Pillow: the decoder that all others must equal."""
+"""Image files to upright 8-bit RGB, with Pillow: the decoder that all others must equal."""
 
+import contextlib
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -16,54 +17,56 @@ from ganattn.processes import agree, gather_text, own_share
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 ORIENTATION = 0x0112  # EXIF tag
+VOID = 255  # the id of pixels that belong to no class
 _PLAIN = {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "L")}
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SMALL = (32, 32)
+_TURNED = (5, 6, 7, 8)  # values of the EXIF tag that exchange height and width
+_OF_IDS = ("L", "P", "I;16", "I;16B", "I", "1")  # Pillow's modes
 _BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def read_rgb(path: str | os.PathLike | IO[bytes]) -> np.ndarray:
-    """(h, w, 3) uint8, upright by its EXIF tag; grey, palette, CMYK, 16-bit, alpha are converted.
+    """(h, w, 3) uint8 of an image file, converted as `to_rgb` does.
 
-    Alpha is dropped, as the authors' loaders do; 16-bit values lose their lower byte. Raises
-    DataError for a file that is no whole picture.
+    Raises DataError for a file that is missing or cannot be decoded as an image.
     """
-    try:
-        with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I") or upright.mode == "F":
-                return _from_deep_grey(upright)
-            return np.asarray(upright.convert("RGB"))
-    except FileNotFoundError:
-        raise DataError(f"no picture {path}: check the path") from None
-    except _BROKEN as error:
-        raise DataError(
-            f"{path} is no whole picture ({error}): replace or remove the file"
-        ) from error
+    with _opened(path) as image:
+        return to_rgb(image)
 
 
-def _from_deep_grey(picture: Image.Image) -> np.ndarray:
-    values = np.asarray(picture).astype(np.float64)
-    if values.max(initial=0) > 255:
-        values = values // 256
-    grey = np.clip(values, 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, -1)
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """(h, w, 3) uint8, upright by the EXIF tag; grey, palette, CMYK, 16-bit, alpha are converted.
+
+    Alpha is dropped, as the authors' loaders do; 16-bit values lose their lower byte.
+    """
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I") or upright.mode == "F":
+        return _from_deep_grey(upright)
+    return np.asarray(upright.convert("RGB"))
+
+
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(height, width) of the upright image in a file, from its header alone.
+
+    Raises DataError as `read_rgb` does.
+    """
+    with _opened(path) as image:
+        width, height = image.size
+        is_turned = image.getexif().get(ORIENTATION, 1) in _TURNED
+    return (width, height) if is_turned else (height, width)
 
 
 def read_ids(file: str | os.PathLike | bytes | IO[bytes]) -> np.ndarray:
     """(h, w) int64: the ids that an 8- or 16-bit file of one channel holds.
 
-    Raises DataError for a file that is no whole picture or has more than one channel.
+    Raises DataError for a file that is missing, cannot be decoded as an image, or has more than one
+    channel.
     """
-    try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as picture:
-            if picture.mode not in ("L", "P", "I;16", "I;16B", "I", "1"):
-                raise DataError(f"{file!s} holds {picture.mode} and no ids: give one channel")
-            return np.asarray(picture).astype(np.int64)
-    except FileNotFoundError:
-        raise DataError(f"no picture {file!s}: check the path") from None
-    except _BROKEN as error:
-        raise DataError(f"{file!s} is no whole picture ({error}): replace or remove it") from error
+    with _opened(file) as image:
+        if image.mode not in _OF_IDS:
+            raise DataError(f"{_name(file)} holds {image.mode} and no ids: give one channel")
+        return np.asarray(image).astype(np.int64)
 
 
 def read_labels(file: str | os.PathLike | IO[bytes], palette: np.ndarray) -> np.ndarray:
@@ -77,21 +80,49 @@ def read_labels(file: str | os.PathLike | IO[bytes], palette: np.ndarray) -> np.
     return palette[ids]
 
 
-def resize(picture: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+def holds_ids(file: str | os.PathLike) -> bool:
+    """Whether a file has one channel, as files of label ids do; raises DataError as `read_rgb`."""
+    with _opened(file) as image:
+        return image.mode in _OF_IDS
+
+
+def check_ids(ids: np.ndarray, classes: int, void: bool, name: str) -> np.ndarray:
+    """The ids, which must be 0 to classes - 1; void: id 255 becomes the last class.
+
+    Raises DataError that names the file and its first id out of range.
+    """
+    if void:
+        ids = np.where(ids == VOID, classes - 1, ids)
+    wrong = ids[(ids < 0) | (ids >= classes)]
+    if wrong.size:
+        raise DataError(
+            f"{name} has the label id {wrong[0]}: ids are 0 to {classes - 1 - void} and "
+            f"{VOID if void else 'no other'}: convert the file, or set config.method.num_classes"
+        )
+    return ids
+
+
+def resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
     """(h, w, 3) uint8 to (height, width, 3) uint8; interpolation "bilinear" or "bicubic"."""
-    if picture.shape[:2] == (height, width):
-        return picture
-    resized = Image.fromarray(picture).resize((width, height), INTERPOLATIONS[interpolation])
+    if image.shape[:2] == (height, width):
+        return image
+    resized = Image.fromarray(image).resize((width, height), INTERPOLATIONS[interpolation])
     return np.asarray(resized)
 
 
-def to_float(pictures: np.ndarray) -> np.ndarray:
+def resize_ids(ids: np.ndarray, height: int, width: int) -> np.ndarray:
+    """(h, w) ids to (height, width) int32, each the id of the nearest pixel."""
+    image = Image.fromarray(ids.astype(np.int32))
+    return np.asarray(image.resize((width, height), Image.Resampling.NEAREST), np.int32)
+
+
+def to_float(images: np.ndarray) -> np.ndarray:
     """uint8 to float32 in [-1, 1]."""
-    return pictures.astype(np.float32) / np.float32(127.5) - 1
+    return images.astype(np.float32) / np.float32(127.5) - 1
 
 
-def find_pictures(folder: str | os.PathLike) -> list[Path]:
-    """Paths relative to `folder` of all pictures below it, sorted.
+def find_images(folder: str | os.PathLike) -> list[Path]:
+    """Paths relative to `folder` of all images below it, sorted.
 
     Raises DataError when the folder is missing or holds none.
     """
@@ -100,14 +131,18 @@ def find_pictures(folder: str | os.PathLike) -> list[Path]:
         raise DataError(f"no folder {folder}: check the path")
     found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
     if not found:
-        raise DataError(f"no pictures in {folder}: put {' '.join(SUFFIXES)} files there")
+        raise DataError(f"no images in {folder}: put {' '.join(SUFFIXES)} files there")
     return sorted(path.relative_to(folder) for path in found)
 
 
-class Scan(NamedTuple):
-    """paths: of whole pictures. plain: which of them any 8-bit JPEG or PNG decoder reads right.
+find_pictures = find_images  # its earlier name
 
-    broken: messages about the others, one line each.
+
+class Scan(NamedTuple):
+    """What `scan` found.
+
+    paths: of the intact images. plain: which of them every 8-bit JPEG or PNG decoder reads alike.
+    broken: one line about each of the others.
     """
 
     paths: list[Path]
@@ -116,11 +151,11 @@ class Scan(NamedTuple):
 
 
 def scan(paths: Sequence[Path], threads: int | None = None) -> Scan:
-    """Decodes every file once, JPEG at reduced size, to find broken and unusual ones.
+    """Decodes every file once, JPEG at reduced size, to find corrupt and unusual ones.
 
-    Of several processes each decodes its share, and all get the same answer.
+    A collective: each process decodes a share, and all get the same result.
     """
-    agree("\n".join(map(str, paths)), "the list of pictures", "let all read the same files")
+    agree("\n".join(map(str, paths)), "the list of images", "let all read the same files")
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         own = list(pool.map(_kind, own_share(paths)))
     shares = [json.loads(text) for text in gather_text(json.dumps(own))]
@@ -131,15 +166,15 @@ def scan(paths: Sequence[Path], threads: int | None = None) -> Scan:
 
 
 def is_plain(file: str | os.PathLike | IO[bytes]) -> bool:
-    """Whether any 8-bit JPEG or PNG decoder reads this file right: RGB or grey, and upright.
+    """Whether every 8-bit JPEG or PNG decoder reads this file alike: RGB or grey, and upright.
 
-    Decodes it, JPEG at reduced size. Raises OSError, SyntaxError or ValueError when it is broken.
+    Decodes it, JPEG at reduced size. Raises OSError, SyntaxError or ValueError when it is corrupt.
     """
-    with Image.open(file) as picture:
-        plain = (picture.format, picture.mode) in _PLAIN and "transparency" not in picture.info
-        upright = picture.getexif().get(ORIENTATION, 1) == 1
-        picture.draft(None, _SMALL)
-        picture.load()
+    with Image.open(file) as image:
+        plain = (image.format, image.mode) in _PLAIN and "transparency" not in image.info
+        upright = image.getexif().get(ORIENTATION, 1) == 1
+        image.draft(None, _SMALL)
+        image.load()
         return plain and upright
 
 
@@ -147,4 +182,29 @@ def _kind(path: Path) -> bool | str:
     try:
         return is_plain(path)
     except _BROKEN as error:
-        return f"{path} is no whole picture ({error})"
+        return f"{path} cannot be decoded as an image ({error})"
+
+
+@contextlib.contextmanager
+def _opened(file: str | os.PathLike | bytes | IO[bytes]) -> Iterator[Image.Image]:
+    try:
+        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+            yield image
+    except FileNotFoundError:
+        raise DataError(f"no file {file!s}: check the path") from None
+    except _BROKEN as error:
+        raise DataError(
+            f"{_name(file)} cannot be decoded as an image ({error}): replace or remove the file"
+        ) from error
+
+
+def _name(file: str | os.PathLike | bytes | IO[bytes]) -> str:
+    return str(file) if isinstance(file, str | os.PathLike) else "a file"
+
+
+def _from_deep_grey(image: Image.Image) -> np.ndarray:
+    values = np.asarray(image).astype(np.float64)
+    if values.max(initial=0) > 255:
+        values = values // 256
+    grey = np.clip(values, 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, -1)
