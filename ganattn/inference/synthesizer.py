@@ -13,8 +13,7 @@ from PIL import Image
 
 from ganattn import config as configuration
 from ganattn import figures, methods
-from ganattn.data.images import read_ids, read_rgb, to_float
-from ganattn.data.semantic import checked
+from ganattn.data.images import check_ids, read_ids, read_rgb, to_float
 from ganattn.errors import ConfigError, DataError
 from ganattn.inference.sampler import Sampler
 from ganattn.inference.translator import Files, Picture, Translator, read_authors
@@ -167,7 +166,8 @@ class Synthesizer:
             if ids.ndim != 2:
                 raise DataError(f"{name} has shape {ids.shape}: give (height, width) of ids")
             if check:
-                ids = checked(ids, method.num_classes, method.use_dontcare, name)
+                classes = method.num_classes + method.use_dontcare
+                ids = check_ids(ids, classes, method.use_dontcare, name)
             picture = Image.fromarray(ids.astype(np.int32))
             result.append(np.asarray(picture.resize(self._size, Image.Resampling.NEAREST)))
         return np.stack(result).astype(np.int32)[..., None]
