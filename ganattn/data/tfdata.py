@@ -197,7 +197,11 @@ def _ids_loader(
 
         def with_tensorflow() -> Tensor:
             picked = pick(_decode(tf, source, content, example, 1)[..., 0])
-            return tf.where(picked == images.VOID, ids.classes - 1, picked) if ids.void else picked
+            if ids.void:
+                picked = tf.where(picked == images.VOID, ids.classes - 1, picked)
+            if ids.classes:  # as Pillow's branch checks: the file may have changed
+                tf.debugging.assert_less(picked, ids.classes, f"ids are 0 to {ids.classes - 1}")
+            return picked
 
         def with_pillow() -> Tensor:
             array = tf.numpy_function(source.read, [example], tf.int64, stateful=False)
