@@ -199,8 +199,11 @@ def test_the_nearest_pixels_are_those_of_pillow():
         np.testing.assert_array_equal(nearest_pixels(size, new_size), expected)
 
 
-def unusual_files(root):
-    """SPADE's folders with files of every kind that holds ids, none of a common size."""
+def unusual_files(root, deep):
+    """SPADE's folders with files of every kind that holds ids, none of a common size.
+
+    deep: the first instance map has 16 bits, otherwise 8.
+    """
     random = np.random.default_rng(4)
     for i in range(8):
         height, width = (int(n) for n in random.integers(17, 60, 2))
@@ -221,8 +224,9 @@ def unusual_files(root):
         path = root / "train_label" / f"{i}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         image.save(path, **options)
-        instance = random.integers(0, 256 if i % 2 else 60_000, label.shape)
-        write(root / "train_inst" / f"{i}.png", instance.astype(np.uint8 if i % 2 else "<u2"))
+        has_16_bits = (i % 2 == 0) == deep
+        instance = random.integers(0, 60_000 if has_16_bits else 256, label.shape)
+        write(root / "train_inst" / f"{i}.png", instance.astype("<u2" if has_16_bits else np.uint8))
         smooth = np.linspace(0, 255, height * width * 3).reshape(height, width, 3)
         write(root / "train_img" / f"{i}.png", smooth.astype(np.uint8))
     return root
@@ -230,7 +234,7 @@ def unusual_files(root):
 
 @pytest.mark.parametrize("load_size", [19, 33, 71])
 def test_tensorflow_reads_the_ids_that_pillow_reads(tmp_path, load_size):
-    config = configure(unusual_files(tmp_path), use_dontcare=True)
+    config = configure(unusual_files(tmp_path, deep=load_size != 33), use_dontcare=True)
     with config.unlocked():
         config.data.update(load_size=load_size, crop_size=17, batch_size=8, aspect_ratio=1.3)
     with contextlib.closing(data.create(config)) as batches:

@@ -1,5 +1,6 @@
 """`batches(step)`: a pure function of seed, step and process, with the next one ready."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
@@ -77,6 +78,7 @@ class Batches:
             self._pipeline = TfData(data_set.train, preprocessing, share, data.workers)
         self._thread = ThreadPoolExecutor(1, "batches")
         self._stream: Iterator[Batch] = iter(())
+        self._indices: deque[Batch] = deque()
         self._step, self._next = -1, Future[Batch]()
 
     def __call__(self, step: int) -> Batch:
@@ -88,9 +90,10 @@ class Batches:
         """
         if step != self._step:
             self._next.cancel()
-            self._stream = self._pipeline.stream(self._all_draws(step))
+            self._indices = deque()
+            self._stream = self._pipeline.stream(self._all_draws(step, self._indices))
             self._next = self._thread.submit(next, self._stream)
-        batch = self._next.result()
+        batch = self._next.result() | self._indices.popleft()
         self._step, self._next = step + 1, self._thread.submit(next, self._stream)
         return batch
 
@@ -111,9 +114,12 @@ class Batches:
         self._thread.shutdown(cancel_futures=True)
         self._stream = iter(())
 
-    def _all_draws(self, step: int) -> Iterator[Mapping[str, Draws]]:
+    def _all_draws(self, step: int, indices: deque[Batch]) -> Iterator[Mapping[str, Draws]]:
+        """The draws of `step` and all later ones; appends the indices of each to `indices`."""
         while True:
-            yield self._draws(step)
+            draws = self._draws(step)
+            indices.append({f"index_{d}": draws[d].example.astype(np.int32) for d in draws})
+            yield draws
             step += 1
 
 

@@ -19,6 +19,11 @@ from ganattn.errors import DataError
 from ganattn.processes import agree, gather_text, own_share
 
 Content = str | bytes  # the path of a file, or the bytes of one
+_BITS: dict[tuple[str | None, str], int] = {  # of ids, by format and Pillow's mode
+    ("PNG", "L"): 8,
+    ("JPEG", "L"): 8,
+    ("PNG", "I;16"): 16,
+}
 
 
 class LabelIds(NamedTuple):
@@ -108,7 +113,7 @@ class FileExamples(ExampleSource):
     plain: (n,) bool, which of them TensorFlow decodes as Pillow does; Pillow decodes the others.
     half: "left" or "right" where a file holds two images side by side. palette: (ids, 3) uint8,
     the colours of files that hold label ids. ids: set for label and instance maps. sizes: (n, 2),
-    heights and widths, known for ids alone.
+    heights and widths, known for ids alone. deep: the plain ones are PNG files of 16 bits.
     """
 
     content: Sequence[Content]
@@ -117,6 +122,7 @@ class FileExamples(ExampleSource):
     palette: np.ndarray | None = None
     ids: LabelIds | None = None
     sizes: np.ndarray | None = None
+    deep: bool = False
 
     def __len__(self) -> int:
         return len(self.content)
@@ -282,19 +288,19 @@ def scan_images(content: Sequence[Content], data: ConfigDict, skipped: list[str]
 
 
 def inspect_ids(content: Sequence[Content], ids: LabelIds, threads: int | None) -> Inspection:
-    """Of label or instance maps: whether TensorFlow decodes the file alike, its height and width.
+    """Of label or instance maps: bits, height and width; bits 0 if only Pillow decodes the file.
 
     Raises DataError for ids out of range and for a file of several channels.
     """
 
-    def look(file: Path | io.BytesIO) -> tuple[bool, int, int]:
+    def look(file: Path | io.BytesIO) -> tuple[int, int, int]:
         with Image.open(file) as image:  # Pillow reads the header alone
-            grey = image.mode == "L" and image.format in ("PNG", "JPEG")
-            plain = grey and "transparency" not in image.info
+            bits = _BITS.get((image.format, image.mode), 0)
+            bits = 0 if "transparency" in image.info else bits
         if isinstance(file, io.BytesIO):
             file.seek(0)
         height, width = ids.check(images.read_ids(file), str(file)).shape
-        return plain, height, width
+        return bits, height, width
 
     return inspect(content, look, threads)
 

@@ -35,7 +35,6 @@ class InMemory:
             for domain, draw in step.items():
                 for name, (source, array) in self._arrays[domain].items():
                     batch[name] = source.finish(self._augment(array, draw))
-                batch[f"index_{domain}"] = draw.example.astype(np.int32)
             yield batch
 
     def _load(self, source: ExampleSource, pool: ThreadPoolExecutor) -> np.ndarray:

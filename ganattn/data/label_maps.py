@@ -112,8 +112,10 @@ def _examples(
     results = [inspection.results[i] for i in intact]
     if ids is None:
         return FileExamples(content, np.array(results, bool))
-    plain, *sizes = np.array(results, int).T
-    return FileExamples(content, plain.astype(bool), ids=ids, sizes=np.stack(sizes, 1))
+    bits, *sizes = np.array(results, int).T
+    deep = bool(bits[0] == 16)
+    plain = bits == (16 if deep else 8)
+    return FileExamples(content, plain, ids=ids, sizes=np.stack(sizes, 1), deep=deep)
 
 
 def _from_arrays(

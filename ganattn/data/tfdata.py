@@ -56,7 +56,6 @@ class TfData:
             for domain, draw in step.items():
                 for name, loader in loaders[domain].items():
                     example[name] = loader(*draw)
-                example[f"index_{domain}"] = tf.cast(draw[0], tf.int32)
             return example
 
         dataset = dataset.unbatch().map(
@@ -114,9 +113,11 @@ def _loader(tf: Any, source: Any, preprocessing: Preprocessing) -> Callable[...,
 def _decode(
     tf: Any, source: FileExamples, content: Tensor, example: Tensor, channels: int
 ) -> Tensor:
-    """(h, w, channels) uint8 of a file that TensorFlow decodes as Pillow does."""
+    """(h, w, channels) uint8, or uint16, of a file that TensorFlow decodes as Pillow does."""
     from_files = isinstance(source.content[0], str)
     encoded = tf.io.read_file(content[example]) if from_files else content[example]
+    if source.deep:
+        return tf.io.decode_png(encoded, channels, tf.uint16)
     # Reads PNG as well. The accurate transform gives Pillow's pixels; the default is off by up to
     # 7 of 255.
     return tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
