@@ -1,7 +1,7 @@
-"""The config fields that every method shares, and how a variant string selects values.
+"""The config fields that all methods share, and what config files are built from.
 
-A config file gives `get_config(variant="")`: it starts from `base()`, adds its method's fields, and
-passes the variants it knows to `choose`. Every field is written once, with its meaning or unit.
+A config file defines `get_config(variant="")`: it starts from `base()`, adds the fields of its
+method, and passes its variants to `choose`. Every field is written once, with its meaning or unit.
 """
 
 import copy
@@ -16,13 +16,21 @@ import ml_collections
 from ganattn.errors import ConfigError
 
 Config: TypeAlias = ml_collections.ConfigDict
+Variant: TypeAlias = Callable[[Config], None]
 
 
 def base() -> Config:
-    """Fields of the frame: data, training loop, devices."""
+    """The fields that every config has: data, training loop, evaluation, and some of a method."""
     config = Config()
-    config.seed = 0  # of the parameters, the data order and every draw
+    config.seed = 0  # of the parameters, the data order and all other random numbers
     config.parallel = "auto"  # pmap | shard_map | auto (see parallel.map_method)
+
+    method = config.method = Config()
+    method.ema_decay = 0.0  # of the moving average of the generators; 0 keeps none
+    method.ema_start_step = 0  # the moving average is a copy until then
+
+    optimizer = config.optimizer = Config()
+    optimizer.accumulate_steps = 1  # parts of a batch computed one after the other
 
     data = config.data = Config()
     data.source = "folder"  # folder | tfds | arrays | procedural
@@ -31,22 +39,27 @@ def base() -> Config:
     )
     data.folders = ("A", "B")  # endings of the two domains' folders: trainA trainB
     data.swap = False  # exchange the domains
-    data.palette = ""  # colours of label ids in domain a: facades | spectrum; "" reads pictures
+    data.palette = ""  # colours of label ids in domain a: facades | spectrum; "" reads images
     data.path = ""  # folder with trainA trainB testA testB | TFDS name | .npz with a, b
-    data.download = False  # let TFDS fetch what is not there
+    data.download = False  # let TFDS download a missing data set
+    data.held_out_percent = 0.0  # of "single", kept for testing where there is no test part
+    data.num_classes = 0  # of "semantic": label ids are 0 to this number - 1
+    data.use_dontcare = False  # of "semantic": one more class, what label files call 255
+    data.use_instances = False  # of "semantic": read instance maps
+    data.condition_channels = 0  # of "semantic": labels are images of as many channels; 0: ids
     data.batch_size = 1  # global: over all devices and processes
-    data.load_size = 286  # pixels; pictures are resized to this square, then cropped
-    data.crop_size = 256  # pixels
-    data.aspect_ratio = 1.0  # width over height of the crop; other than 1 for "semantic" only
+    data.load_size = 286  # pixels of the width to which images are resized before they are cropped
+    data.crop_size = 256  # pixels of the crop's width
+    data.aspect_ratio = 1.0  # width over height; other than 1 for "semantic" only
     data.interpolation = "bilinear"  # bilinear | bicubic, antialiased when shrinking (as Pillow)
-    data.flip = True  # mirror half of the pictures left to right
-    data.on_error = "stop"  # what a broken picture does: stop | skip
-    data.cache = False  # keep decoded pictures in memory
+    data.flip = True  # mirror half of the images left to right
+    data.on_error = "stop"  # on a corrupt image: stop | skip
+    data.cache = False  # keep decoded images in memory; needs no TensorFlow
     data.workers = 0  # threads of the input pipeline; 0 lets tf.data choose
 
     train = config.train = Config()
     train.log_every = 50  # steps between lines of metrics
-    train.pictures_every = 1_000  # steps between picture grids; 0 never
+    train.pictures_every = 1_000  # steps between grids of sample images; 0 never
     train.histograms_every = 1_000  # steps between histograms of rho; 0 never
     train.checkpoint_every = 1_000  # steps
     train.keep_checkpoints = 3
@@ -62,16 +75,77 @@ def base() -> Config:
     return config
 
 
-def choose(config: Config, variant: str, known: Mapping[str, Callable[[Config], None]]) -> Config:
+def choose(config: Config, variant: str, known: Mapping[str, Variant]) -> Config:
     """Applies a comma-separated variant string: each word is a key of `known`.
 
-    Raises ConfigError for a word that is not known. The result is locked.
+    The result is locked. Raises ConfigError for an unknown word.
     """
     for word in filter(None, (part.strip() for part in variant.split(","))):
         if word not in known:
             raise ConfigError(f"unknown config variant {word!r}: use one of {', '.join(known)}")
         known[word](config)
     return config.lock()
+
+
+def set_method(**fields: Any) -> Variant:
+    """A variant that sets fields of `config.method`."""
+    return lambda config: config.method.update(fields)
+
+
+def dataset(name: str, epoch_steps: int | None = None, **method: Any) -> Variant:
+    """A variant that reads data/NAME.
+
+    epoch_steps: of `config.optimizer`: the number of examples (of the larger domain), or of
+    batches. method: fields of `config.method`.
+    """
+
+    def apply(config: Config) -> None:
+        config.data.path = f"data/{name}"
+        config.method.update(method)
+        if epoch_steps is not None:
+            config.optimizer.epoch_steps = epoch_steps
+
+    return apply
+
+
+def small(config: Config, size: int = 32, batch_size: int = 8, **method: Any) -> None:
+    """Makes `config` a small model that reads procedural images, uncropped and not mirrored.
+
+    size: pixels of the images. method: fields of `config.method`.
+    """
+    config.method.update(method)
+    config.data.update(source="procedural", load_size=size, flip=False, batch_size=batch_size)
+
+
+def short(config: Config, steps: int, every: int) -> None:
+    """Makes the training `steps` long; the learning rate falls over the second half.
+
+    every: steps between checkpoints, and between sample images; a tenth of it between log lines.
+    """
+    optimizer = config.optimizer
+    if "epoch_steps" in optimizer:
+        optimizer.epoch_steps = 1
+    if "decay_start_step" in optimizer:
+        optimizer.decay_start_step = steps // 2
+    optimizer.total_steps = steps
+    config.train.update(
+        log_every=max(1, every // 10),
+        pictures_every=every,
+        histograms_every=every,
+        checkpoint_every=every,
+    )
+
+
+def epoch_schedule(config: Config, learning_rate: float, epoch_steps: int) -> None:
+    """Fields of CycleGAN's Adam: 100 epochs at a constant rate, and 100 in which it falls."""
+    optimizer = config.optimizer
+    optimizer.learning_rate = learning_rate
+    optimizer.beta1 = 0.5
+    optimizer.beta2 = 0.999
+    optimizer.epoch_steps = epoch_steps  # steps for which the decaying rate is held
+    optimizer.decay_start_step = 100 * optimizer.get_ref("epoch_steps")  # negative never decays
+    optimizer.total_steps = 200 * optimizer.get_ref("epoch_steps")  # length of the training
+    optimizer.scheduler_step = "end"  # of an epoch: end (code of 2025) | start (2020 to 2025)
 
 
 def check(
@@ -82,34 +156,36 @@ def check(
     least: float | None = None,
     below: float | None = None,
     multiple_of: int | None = None,
+    required: str | None = None,
 ) -> None:
-    """Raises ConfigError when a field's value is not allowed; a field that is absent is skipped.
+    """Raises ConfigError unless the value of a field is allowed.
 
-    field: path such as "method.width". choices: the allowed values. least: the smallest one; below:
-    an exclusive upper bound. multiple_of: what divides it.
+    field: path such as "method.width"; one that the config lacks is not checked. choices: the
+    allowed values. least: the smallest allowed number. below: an exclusive upper bound.
+    multiple_of: a divisor of the allowed numbers. required: what the value names, such as "the
+    folder of the images", where it must not be empty.
     """
-    *sections, name = field.split(".")
-    node = config
-    for section in sections:
-        node = node[section]
-    if name not in node:
-        return
-    value, allowed = node[name], []
-    if choices is not None:
-        choices = list(choices)
-        if value in choices:
+    node: Any = config
+    for name in field.split("."):
+        if name not in node:
             return
-        raise ConfigError(
-            f"config.{field} is {value!r}: use one of {', '.join(str(c) for c in choices)}"
-        )
-    if multiple_of is not None and value % multiple_of:
-        allowed.append(f"a multiple of {multiple_of}")
-    if least is not None and not value >= least:
-        allowed.append(f"at least {least}")
-    if below is not None and not value < below:
-        allowed.append(f"below {below}")
-    if allowed:
-        raise ConfigError(f"config.{field} is {value}: give {', '.join(allowed)}")
+        node = node[name]
+    if choices is not None and node not in (allowed := list(choices)):
+        raise ConfigError(f"config.{field} is {node!r}: use one of {', '.join(map(str, allowed))}")
+    if required is not None and not node:
+        raise ConfigError(f"config.{field} is empty: set it to {required}")
+    wanted = []
+    if multiple_of is not None and node % multiple_of:
+        wanted.append(f"a multiple of {multiple_of}")
+    if (least is not None and not node >= least) or (below is not None and not node < below):
+        bounds = [
+            f"{word} {bound}"
+            for word, bound in (("at least", least), ("below", below))
+            if bound is not None
+        ]
+        wanted.append(" and ".join(bounds))
+    if wanted:
+        raise ConfigError(f"config.{field} is {node!r}: give {', '.join(wanted)}")
 
 
 def to_dict(config: Config) -> dict:
@@ -118,18 +194,27 @@ def to_dict(config: Config) -> dict:
 
 
 def from_dict(values: Mapping) -> Config:
-    """Inverse of `to_dict`, after a detour through JSON too (which turns tuples into lists)."""
+    """The inverse of `to_dict`, with or without JSON in between (which turns tuples into lists).
 
-    def restored(value):
+    Fields of `base` that an older config lacks get their defaults, or the value that the field of
+    the same name has in `config.method`, where it stood before.
+    """
+
+    def restore(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {key: restored(entry) for key, entry in value.items()}
+            return {key: restore(entry) for key, entry in value.items()}
         return tuple(value) if isinstance(value, list) else value
 
-    return Config(restored(values)).lock()
+    restored = restore(values)
+    for section, defaults in base().items():
+        if isinstance(defaults, ml_collections.ConfigDict) and section in restored:
+            for name, default in defaults.to_dict().items():
+                restored[section].setdefault(name, restored.get("method", {}).get(name, default))
+    return Config(restored).lock()
 
 
 def folder() -> Path:
-    """Where the config files lie: inside an installed package, beside it in a checkout."""
+    """The folder of the config files: inside an installed package, beside it in a checkout."""
     package = Path(__file__).parent
     inside = package / "configs"
     return inside if inside.is_dir() else package.parent / "configs"
@@ -152,7 +237,7 @@ def load(path: str | os.PathLike, variant: str = "") -> Config:
     """Runs `get_config(variant)` of a config file."""
     spec = importlib.util.spec_from_file_location("config_file", path)
     if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} is no Python file: give a config file with get_config")
+        raise ConfigError(f"{path} is not a Python file: give a config file with get_config")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(variant)

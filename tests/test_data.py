@@ -13,7 +13,7 @@ from ganattn import data
 from ganattn.config import base
 from ganattn.data import images as pictures
 from ganattn.data import palettes, procedural
-from ganattn.data.sampling import Sampler
+from ganattn.data.sampling import StepDraws
 from ganattn.errors import ConfigError, DataError
 
 SIZE = 24
@@ -91,7 +91,7 @@ def test_batches_are_a_function_of_step_and_process(tmp_path, folder, source):
 
 
 def test_every_picture_once_an_epoch_and_domains_apart():
-    sampler = Sampler({"a": 10, "b": 7}, 5, seed=3, flip=True)
+    sampler = StepDraws({"a": 10, "b": 7}, 5, seed=3, flip=True)
     draws = [sampler(step) for step in range(14)]
     order = {d: np.concatenate([draw[d].example for draw in draws]) for d in "ab"}
     for domain, size in (("a", 10), ("b", 7)):
@@ -102,14 +102,14 @@ def test_every_picture_once_an_epoch_and_domains_apart():
     assert 0.3 < flips.mean() < 0.7
     offsets = np.concatenate([draw["a"].offset for draw in draws])
     assert offsets.min() < 0.1 and offsets.max() > 0.9
-    other = Sampler({"a": 10, "b": 7}, 5, seed=4, flip=False)
+    other = StepDraws({"a": 10, "b": 7}, 5, seed=4, flip=False)
     assert not other(0)["a"].flip.any()
     assert (other(0)["a"].example != draws[0]["a"].example).any()
 
 
 def test_crops_reach_every_corner():
-    draws = Sampler({"a": 3}, 500, seed=0, flip=True)(0)["a"]
-    corners = draws.corners(20, 16)
+    draws = StepDraws({"a": 3}, 500, seed=0, flip=True)(0)["a"]
+    corners = draws.corners((20, 20), (16, 16))
     assert corners.min() == 0 and corners.max() == 4
 
 
@@ -168,7 +168,7 @@ def test_unusual_files_become_upright_rgb(tmp_path):
 
 def test_test_pictures_are_whole_and_always_the_same(folder):
     batches = data.create(configure("folder", folder))
-    shown = batches.test_pictures(3)
+    shown = batches.test_batch(3)
     expected = pictures.resize(picture(20), 16, 16, "bilinear")
     for each in shown["a"]:  # one test picture: it is repeated
         np.testing.assert_array_equal(each, pictures.to_float(expected))
@@ -179,7 +179,9 @@ def test_test_pictures_are_whole_and_always_the_same(folder):
 def test_broken_pictures_stop_or_are_skipped(folder):
     broken = folder / "trainA" / "1.jpg"
     broken.write_bytes(broken.read_bytes()[:300])
-    with pytest.raises(DataError, match=r"trainA/1\.jpg is no whole picture.*on_error=\"skip\""):
+    with pytest.raises(
+        DataError, match=r"trainA/1\.jpg cannot be decoded as an image.*on_error=\"skip\""
+    ):
         data.create(configure("folder", folder))
     batches = data.create(configure("folder", folder, on_error="skip"))
     assert batches.sizes == {"a": 4, "b": 3}
@@ -188,7 +190,7 @@ def test_broken_pictures_stop_or_are_skipped(folder):
     batches.close()
     for path in (folder / "trainA").iterdir():
         path.write_bytes(b"not a picture")
-    with pytest.raises(DataError, match="no whole picture in"):
+    with pytest.raises(DataError, match=r"no image in .*trainA can be decoded"):
         data.create(configure("folder", folder, on_error="skip"))
 
 
@@ -198,11 +200,16 @@ def test_broken_pictures_stop_or_are_skipped(folder):
         ({"path": ""}, ConfigError, "config.data.path is empty"),
         ({"path": "/nowhere"}, DataError, "no folder /nowhere"),
         ({"path": "EMPTY"}, DataError, "no folder .*trainA"),
-        ({"path": "TEXT"}, DataError, "no pictures in .*trainA"),
+        ({"path": "TEXT"}, DataError, "no images in .*trainA"),
         ({"source": "cloud"}, ConfigError, "config.data.source is 'cloud': use one of folder"),
         ({"interpolation": "cubic"}, ConfigError, "config.data.interpolation is 'cubic'"),
+        ({"aspect_ratio": 2.0}, ConfigError, "config.data.aspect_ratio is 2.0: only"),
         ({"on_error": "ignore"}, ConfigError, "config.data.on_error is 'ignore'"),
-        ({"crop_size": 21}, ConfigError, "config.data.crop_size is 21 and load_size 20"),
+        (
+            {"crop_size": 21},
+            ConfigError,
+            "config.data.crop_size is 21 and config.data.load_size 20",
+        ),
         ({"source": "arrays", "path": "x.npz"}, DataError, "cannot read x.npz"),
         ({"source": "tfds", "path": "no_such_set"}, DataError, "TFDS knows no data set"),
         ({"source": "tfds", "path": "cycle_gan/horse2zebra"}, DataError, "download=True"),
@@ -304,7 +311,7 @@ def test_pairs_are_drawn_and_cut_alike(tmp_path, layout, tolerance, cache):
         batch = batches(step)
         np.testing.assert_array_equal(batch["index_a"], batch["index_b"])
         assert np.abs(batch["a"] + batch["b"]).max() <= tolerance  # one is the other's negative
-    shown = batches.test_pictures(2)
+    shown = batches.test_batch(2)
     assert np.abs(shown["a"] + shown["b"]).max() <= tolerance
     swapped = data.create(configure("folder", tmp_path, layout=layout, cache=cache, swap=True))
     np.testing.assert_array_equal(swapped(2)["b"], batch["a"])
@@ -338,6 +345,24 @@ def test_label_ids_become_colours(tmp_path):
     save(tmp_path / "train_label" / "1.png", np.full((SIZE, SIZE), 40, np.uint8))
     with pytest.raises(DataError, match=r"1\.png has the label id 40: data.palette has 13 ids"):
         data.create(configure("folder", tmp_path, cache=True, **fields))
+
+
+def test_test_images_do_not_depend_on_the_cache(folder):
+    one, other = (data.create(configure("folder", folder, cache=cache)) for cache in (False, True))
+    for name, images in one.test_batch(3).items():
+        np.testing.assert_array_equal(other.test_batch(3)[name], images)
+    assert one.tests.names == other.tests.names == {"a": ["0"], "b": ["0", "1", "2"]}
+    assert not one.tests.held_out
+    one.close()
+    other.close()
+
+
+def test_arrays_may_be_given(folder):
+    images = {name: np.stack([picture(i) for i in range(4)]) for name in ("a", "b", "test_a")}
+    batches = data.create(configure("folder", folder), arrays=images)
+    assert batches.sizes == {"a": 4, "b": 4} and list(batches.tests.names["a"])[-1] == "00003"
+    assert batches(0)["b"].shape == (4, 16, 16, 3)
+    batches.close()
 
 
 def test_indices_name_the_pictures(folder):

@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganattn import cli, methods
+from ganattn import cli, data, methods
 from ganattn.config import find, load
-from ganattn.data import procedural, semantic
-from ganattn.data.batches import Batches
+from ganattn.data import procedural
 from ganattn.data.images import to_float
-from ganattn.data.in_memory import Memory
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation import names, scorers
 from ganattn.evaluation.attention import ClassAttention, heatmap_iou
@@ -48,7 +46,9 @@ def few_pictures():
     truth = procedural.test_set(COUNT, 32, seed=0)
     arrays = {d: truth[d] for d in "ab"} | {f"test_{d}": truth[d] for d in "ab"}
     floats = {k: x if x.dtype == bool else to_float(x) for k, x in truth.items()}
-    return config, variables, Batches(Memory(arrays, config.data), config, truth=floats)
+    batches = data.create(config, arrays=arrays)
+    batches.truth = floats
+    return config, variables, batches
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +77,9 @@ def synthesizing():
     with config.unlocked():
         config.method.width = 2
     method = methods.create(config)
-    scenes = semantic.Scenes(procedural.scenes(COUNT, 32, 32, 0))
-    batches = Batches(semantic.create({"train": scenes, "test": scenes}, config), config)
+    scenes = procedural.scenes(COUNT, 32, 32, 0)
+    arrays = scenes | {f"test_{name}": array for name, array in scenes.items()}
+    batches = data.create(config, arrays=arrays)
     return Run(method, {"generator": drawn(method)}, config, 3, batches)
 
 
@@ -164,7 +165,7 @@ def test_methods_that_take_noise_are_scored_by_their_samples(tmp_path):
     method, side = methods.create(config), config.data.crop_size
     pictures = procedural.test_set(COUNT, side, 0)
     arrays = {"image": pictures["a"], "test_image": pictures["b"]}
-    batches = Batches(Memory(arrays, config.data), config)
+    batches = data.create(config, arrays=arrays)
     run = Run(method, {"generator": drawn(method)}, config, 3, batches, samples=6)
     (line,) = evaluate_run(run, ["fid"], Settings(features=thumbnails), output=tmp_path)
     made, real = (collect(x, thumbnails) for x in (tmp_path / "latent2image", pictures["b"]))
@@ -277,7 +278,7 @@ def test_painted_label_maps_are_scored_by_their_colours(run, tmp_path):
         (("--workdir", "none"), "no checkpoint"),
         (("--fakes", "fakes"), "give --reals"),
         (("--fakes", "fakes", "--reals", "none"), "no folder none"),
-        (("--fakes", "fakes", "--reals", "empty"), "no pictures in empty"),
+        (("--fakes", "fakes", "--reals", "empty"), "no images in empty"),
         ((*MINE, "--metrics", "fid,lpips"), "there is no metric 'lpips'"),
         ((*MINE, "--metrics", "kid", "--subset-size", "50"), "subset size below 5, such as 2"),
         ((*MINE, "--metrics", "mean_kid"), "give --source"),

@@ -83,7 +83,7 @@ def test_pictures_are_drawn_in_the_order_of_the_method(tmp_path, no_events):
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert names == ["a2b_0000002.png", "a2b_0000004.png"]
     variables, _ = restore_variables(tmp_path / "checkpoints")
-    grids = Toy.from_config(configure()).pictures(variables, Batches(8).test_pictures(8))
+    grids = Toy.from_config(configure()).pictures(variables, Batches(8).test_batch(8))
     columns = {name: np.asarray(images) for name, images in grids["a2b"].items()}
     figures.save_grid(tmp_path / "expected.png", columns)
     drawn, expected = (

@@ -10,6 +10,7 @@ import pytest
 from toy import Batches, Toy, configure
 
 from ganattn.data import batches as data_batches
+from ganattn.data.examples import numbered
 from ganattn.errors import CheckpointError, UserError
 from ganattn.evaluation import measures
 from ganattn.figures import to_uint8
@@ -28,9 +29,9 @@ class Pairs(Batches):
     def __init__(self, paired=True):
         super().__init__(8)
         self.paired = paired
-        batch = self.test_pictures(8)
+        batch = self.test_batch(8)
         self.tests = data_batches.Tests(
-            {d: data_batches.numbered(8) for d in "ab"}, lambda d, i: {d: batch[d][i]}
+            {d: numbered(8) for d in "ab"}, lambda d, i: {d: batch[d][i]}
         )
 
 
@@ -216,7 +217,7 @@ def test_metrics_of_the_command_line_are_measures():
     (measure,) = create_measures(config, method, batches)
     results = measure(variables, 4)
     assert [(r["step"], r["metric"]) for r in results] == [(4, "psnr")] * 2
-    batch = batches.test_pictures(8)
+    batch = batches.test_batch(8)
     made = to_uint8(method.translate(variables, batch["a"]).images)
     squares = np.square(made.astype(float) - to_uint8(batch["b"])).mean((1, 2, 3))
     expected = np.mean(10 * np.log10(255**2 / squares))

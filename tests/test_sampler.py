@@ -169,7 +169,7 @@ def test_folders_and_arrays_hold_out_the_same_pictures_always(tmp_path, pictures
     for source, path in (("folder", "faces"), ("arrays", "faces.npz")):
         batches = data.create(configure(source, tmp_path / path))
         assert batches.sizes == {"image": 18}
-        batch, test = batches(0), batches.test_pictures(2)["image"]
+        batch, test = batches(0), batches.test_batch(2)["image"]
         assert batch["image"].shape == (8, 16, 16, 3) and np.abs(batch["image"]).max() <= 1
         seen = np.concatenate([batches(i)["image"] for i in range(8)])
         assert not any((np.abs(seen - each).max((1, 2, 3)) < 1e-6).any() for each in test)

@@ -105,7 +105,7 @@ class Batches:
             a[:] = np.nan
         return {"a": a, "b": b}
 
-    def test_pictures(self, count):
+    def test_batch(self, count):
         return {name: x[:count] for name, x in self(10**6).items()}
 
     def close(self):

@@ -1,46 +1,34 @@
 """`batches(step)`: a pure function of seed, step and process, with the next one ready."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data.sampling import Draws, Sampler
+from ganattn.config import check
+from ganattn.data import images, label_maps, palettes, single, two_domains
+from ganattn.data.examples import DataSet, Domain, FileExamples, Preprocessing
+from ganattn.data.in_memory import InMemory
+from ganattn.data.sampling import Draws, StepDraws
+from ganattn.data.tfdata import TfData
+from ganattn.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
-
-
-class Pipeline(Protocol):
-    """Decoded, augmented pictures of a source."""
-
-    @property
-    def sizes(self) -> Mapping[str, int]:
-        """Number of training pictures by domain."""
-        ...
-
-    @property
-    def paired(self) -> bool:
-        """Whether picture i of every domain shows the same thing."""
-        ...
-
-    def stream(self, draws: Iterator[Mapping[str, Draws]], share: int) -> Iterator[Batch]:
-        """For each step's draws: domain -> (share, crop, crop, 3) float32 in [-1, 1]."""
-        ...
-
-    def test_pictures(self, count: int) -> Batch:
-        """The first test pictures of each domain (of training where there are none), whole."""
-        ...
-
-    @property
-    def tests(self) -> "Tests":
-        """Every test example, one at a time."""
-        ...
+LAYOUTS = {
+    "unpaired": two_domains.create,
+    "paired": two_domains.create,
+    "aligned": two_domains.create,
+    "semantic": label_maps.create,
+    "single": single.create,
+}
+SOURCES = ("folder", "tfds", "arrays", "procedural")
 
 
 class Tests(NamedTuple):
-    """The test examples of a source, whole and one at a time.
+    """The test examples of a data set, one at a time, resized to the crop's size and not cropped.
 
     names: domain -> what its examples are called, such as the stems of their files. read: (domain,
     index) -> the arrays of one example as in a batch, without the batch's axis. held_out: False
@@ -52,84 +40,144 @@ class Tests(NamedTuple):
     held_out: bool = True
 
 
-def numbered(count: int) -> list[str]:
-    """Names for examples without names."""
-    return [f"{i:05d}" for i in range(count)]
-
-
 class Batches:
     """The share of one process in the batch of every step.
 
-    Asking for the step after the last one is cheap, the next batch is made while the step runs; any
-    other step is reached at once, without replay. skipped: files that were left out, one line each.
-    truth: true translations, as `scores.Scores` takes them, or None where nobody knows them.
+    Asking for the step after the last one is cheap: the next batch is prepared while the step runs.
+    Every other step is reached at once, without replay.
+
+    sizes: number of training examples by domain. paired: whether example i of every domain shows
+    the same scene. tests: every test example. skipped: files that were left out, one line each.
+    truth: see `DataSet`.
     """
 
     def __init__(
-        self,
-        pipeline: Pipeline,
-        config: ConfigDict,
-        process_index: int = 0,
-        process_count: int = 1,
-        skipped: Sequence[str] = (),
-        truth: Mapping[str, np.ndarray] | None = None,
+        self, data_set: DataSet, config: ConfigDict, process_index: int = 0, process_count: int = 1
     ):
         data = config.data
-        self.sizes = dict(pipeline.sizes)
-        self.skipped, self.truth = list(skipped), truth
-        self._pipeline = pipeline
-        self._share = data.batch_size // process_count
-        self._sampler = Sampler(
+        preprocessing = Preprocessing.from_config(data)
+        self.sizes = {domain: _length(each) for domain, each in data_set.train.items()}
+        self.paired, self.truth = data_set.paired, data_set.truth
+        self.skipped = list(data_set.skipped)
+        self._tests, self.tests = _tests(data_set, preprocessing)
+        self._draws = StepDraws(
             self.sizes,
             data.batch_size,
             config.seed,
             data.flip,
             process_index,
             process_count,
-            pipeline.paired,
+            data_set.paired,
         )
+        sources = [source for domain in data_set.train.values() for source in domain.values()]
+        self._pipeline: InMemory | TfData
+        if data.cache or not all(isinstance(source, FileExamples) for source in sources):
+            self._pipeline = InMemory(data_set.train, preprocessing, data.workers)
+        else:
+            share = data.batch_size // process_count
+            self._pipeline = TfData(data_set.train, preprocessing, share, data.workers)
         self._thread = ThreadPoolExecutor(1, "batches")
         self._stream: Iterator[Batch] = iter(())
+        self._indices: deque[Batch] = deque()
         self._step, self._next = -1, Future[Batch]()
 
     def __call__(self, step: int) -> Batch:
-        """{"a", "b"}: (batch / processes, crop, crop, 3) float32 in [-1, 1]; steps count from 0.
+        """The batch of a step; steps count from 0.
 
-        "index_a", "index_b": (batch / processes,) int32, which pictures of the source they are.
+        Arrays are (batch / processes, height, width, channels): "a" and "b" of two domains, "label"
+        and "image" and maybe "instance" of label maps, "image" of one domain. Images are float32 in
+        [-1, 1], ids int32. "index_DOMAIN" (batch / processes,) int32: which examples they are.
         """
         if step != self._step:
             self._next.cancel()
-            self._stream = self._pipeline.stream(self._draws(step), self._share)
+            self._indices = deque()
+            self._stream = self._pipeline.stream(self._all_draws(step, self._indices))
             self._next = self._thread.submit(next, self._stream)
-        batch = dict(self._next.result())
-        for domain, draws in self._sampler(step).items():
-            batch[f"index_{domain}"] = draws.example.astype(np.int32)
+        batch = self._next.result() | self._indices.popleft()
         self._step, self._next = step + 1, self._thread.submit(next, self._stream)
         return batch
 
-    def test_pictures(self, count: int) -> Batch:
-        """{"a", "b"}: (count, crop, crop, 3) in [-1, 1], the same in every process and call.
+    def test_batch(self, count: int) -> Batch:
+        """The first test examples, the same in every process and call, as a batch without indices.
 
-        Pictures start over when a domain has fewer than `count`.
+        Examples start over in a domain that has fewer than `count`.
         """
-        return self._pipeline.test_pictures(count)
-
-    @property
-    def paired(self) -> bool:
-        """Whether example i of every domain shows the same thing."""
-        return self._pipeline.paired
-
-    @property
-    def tests(self) -> Tests:
-        """Every test example, one at a time."""
-        return self._pipeline.tests
+        batch: Batch = {}
+        for domain, sources in self._tests.items():
+            shown = np.resize(np.arange(_length(sources)), count)
+            examples = [self.tests.read(domain, int(i)) for i in shown]
+            batch |= {name: np.stack([each[name] for each in examples]) for name in sources}
+        return batch
 
     def close(self) -> None:
         """Stops the background work."""
         self._thread.shutdown(cancel_futures=True)
         self._stream = iter(())
 
-    def _draws(self, step: int) -> Iterator[Mapping[str, Draws]]:
+    def _all_draws(self, step: int, indices: deque[Batch]) -> Iterator[Mapping[str, Draws]]:
+        """The draws of `step` and all later ones; appends the indices of each to `indices`."""
         while True:
-            yield self._sampler(step)
+            draws = self._draws(step)
+            indices.append({f"index_{d}": draws[d].example.astype(np.int32) for d in draws})
+            yield draws
             step += 1
+
+
+def create(
+    config: ConfigDict,
+    process_index: int = 0,
+    process_count: int = 1,
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> Batches:
+    """The batches that `config.data` describes, as process `process_index` sees them.
+
+    arrays: used in place of `data.source`, named as in the .npz file of the layout, such as "a" and
+    "b" (and "test_a", "test_b"). Every file is inspected before the first batch. Raises ConfigError
+    for values out of range, DataError for data that is missing, empty or broken.
+    """
+    _check(config)
+    if arrays is None and config.data.source == "arrays":
+        check(config, "data.path", required="an .npz file with the arrays of the layout")
+    data_set = LAYOUTS[config.data.layout](config, arrays)
+    return Batches(data_set, config, process_index, process_count)
+
+
+def _check(config: ConfigDict) -> None:
+    check(config, "data.source", choices=SOURCES)
+    check(config, "data.layout", choices=LAYOUTS)
+    check(config, "data.palette", choices=palettes.PALETTES)
+    check(config, "data.interpolation", choices=images.INTERPOLATIONS)
+    check(config, "data.on_error", choices=("stop", "skip"))
+    check(config, "data.workers", least=0)
+    check(config, "data.crop_size", least=1)
+    check(config, "data.held_out_percent", least=0, below=100)
+    data = config.data
+    if data.crop_size > data.load_size:
+        raise ConfigError(
+            f"config.data.crop_size is {data.crop_size} and config.data.load_size "
+            f"{data.load_size}: give a crop that fits inside the loaded image"
+        )
+    if data.layout != "semantic" and data.aspect_ratio != 1:
+        raise ConfigError(
+            f"config.data.aspect_ratio is {data.aspect_ratio}: only the layout semantic takes "
+            "other values than 1"
+        )
+
+
+def _length(domain: Domain) -> int:
+    return len(next(iter(domain.values())))
+
+
+def _tests(data_set: DataSet, preprocessing: Preprocessing) -> tuple[Mapping[str, Domain], Tests]:
+    """The test examples of all domains, those of training where there are none."""
+    domains = {name: data_set.test.get(name, train) for name, train in data_set.train.items()}
+    names = {name: next(iter(each.values())).names() for name, each in domains.items()}
+    _, size, interpolation = preprocessing
+
+    def read(domain: str, index: int) -> Batch:
+        return {
+            name: source.finish(source.read_resized(index, size, interpolation))
+            for name, source in domains[domain].items()
+        }
+
+    return domains, Tests(names, read, held_out=set(data_set.test) >= set(data_set.train))

@@ -2,18 +2,15 @@
 
 import contextlib
 import io
-import json
 import os
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ganattn.errors import DataError
-from ganattn.processes import agree, gather_text, own_share
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 ORIENTATION = 0x0112  # EXIF tag
@@ -23,7 +20,7 @@ INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamp
 _SMALL = (32, 32)
 _TURNED = (5, 6, 7, 8)  # values of the EXIF tag that exchange height and width
 _OF_IDS = ("L", "P", "I;16", "I;16B", "I", "1")  # Pillow's modes
-_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # of corrupt files
 
 
 def read_rgb(path: str | os.PathLike | IO[bytes]) -> np.ndarray:
@@ -96,8 +93,8 @@ def check_ids(ids: np.ndarray, classes: int, void: bool, name: str) -> np.ndarra
     wrong = ids[(ids < 0) | (ids >= classes)]
     if wrong.size:
         raise DataError(
-            f"{name} has the label id {wrong[0]}, but the run's ids are 0 to {classes - 1 - void}"
-            f"{f' and {VOID}' if void else ''}: renumber the ids"
+            f"{name} has the label id {wrong[0]}: ids are 0 to {classes - 1 - void} and "
+            f"{VOID if void else 'no other'}: convert the file, or set config.method.num_classes"
         )
     return ids
 
@@ -138,33 +135,6 @@ def find_images(folder: str | os.PathLike) -> list[Path]:
 find_pictures = find_images  # its earlier name
 
 
-class Scan(NamedTuple):
-    """What `scan` found.
-
-    paths: of the intact images. plain: which of them every 8-bit JPEG or PNG decoder reads alike.
-    broken: one line about each of the others.
-    """
-
-    paths: list[Path]
-    plain: np.ndarray
-    broken: list[str]
-
-
-def scan(paths: Sequence[Path], threads: int | None = None) -> Scan:
-    """Decodes every file once, JPEG at reduced size, to find corrupt and unusual ones.
-
-    A collective: each process decodes a share, and all get the same result.
-    """
-    agree("\n".join(map(str, paths)), "the list of images", "let all read the same files")
-    with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
-        own = list(pool.map(_kind, own_share(paths)))
-    shares = [json.loads(text) for text in gather_text(json.dumps(own))]
-    kinds = [shares[i % len(shares)][i // len(shares)] for i in range(len(paths))]
-    good = [i for i, kind in enumerate(kinds) if isinstance(kind, bool)]
-    broken = [kind for kind in kinds if isinstance(kind, str)]
-    return Scan([paths[i] for i in good], np.array([kinds[i] for i in good], bool), broken)
-
-
 def is_plain(file: str | os.PathLike | IO[bytes]) -> bool:
     """Whether every 8-bit JPEG or PNG decoder reads this file alike: RGB or grey, and upright.
 
@@ -178,13 +148,6 @@ def is_plain(file: str | os.PathLike | IO[bytes]) -> bool:
         return plain and upright
 
 
-def _kind(path: Path) -> bool | str:
-    try:
-        return is_plain(path)
-    except _BROKEN as error:
-        return f"{path} cannot be decoded as an image ({error})"
-
-
 @contextlib.contextmanager
 def _opened(file: str | os.PathLike | bytes | IO[bytes]) -> Iterator[Image.Image]:
     try:
@@ -192,14 +155,14 @@ def _opened(file: str | os.PathLike | bytes | IO[bytes]) -> Iterator[Image.Image
             yield image
     except FileNotFoundError:
         raise DataError(f"no file {file!s}: check the path") from None
-    except _BROKEN as error:
+    except BROKEN as error:
         raise DataError(
             f"{_name(file)} cannot be decoded as an image ({error}): replace or remove the file"
         ) from error
 
 
 def _name(file: str | os.PathLike | bytes | IO[bytes]) -> str:
-    return str(file) if isinstance(file, str | os.PathLike) else "a file"
+    return str(file) if isinstance(file, str | os.PathLike) else getattr(file, "name", "a file")
 
 
 def _from_deep_grey(image: Image.Image) -> np.ndarray:

@@ -1,10 +1,11 @@
-"""Which pictures a step sees and how they are changed: a pure function of (seed, step).
+"""Which examples a step sees and how they are augmented: a pure function of (seed, step).
 
 Everything is drawn for the whole global batch and then cut into the processes' shares, so one
 process sees exactly what eight see together, and a restart at any step needs no replay.
 """
 
 import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ DOMAINS = ("a", "b")
 
 
 class Draws(NamedTuple):
-    """For each example: index of the picture, whether it is mirrored, where it is cropped.
+    """For each example of a batch: its index, whether it is mirrored, where it is cropped.
 
     example (n,) int64; flip (n,) bool; offset (n, 2) in [0, 1), rows then columns.
     """
@@ -22,20 +23,21 @@ class Draws(NamedTuple):
     flip: np.ndarray
     offset: np.ndarray
 
-    def corners(self, load_size: int, crop_size: int) -> np.ndarray:
-        """(n, 2) int64: first row and column of each crop out of a square of `load_size`."""
-        return (self.offset * (load_size - crop_size + 1)).astype(np.int64)
+    def corners(self, load: tuple[int, int], crop: tuple[int, int]) -> np.ndarray:
+        """(n, 2) int64: first row and column of each crop; sizes are (height, width)."""
+        return (self.offset * (np.array(load) - crop + 1)).astype(np.int64)
 
 
-class Sampler:
-    """Draws of one process; each domain is reshuffled independently, epoch by epoch.
+class StepDraws:
+    """The draws of one process; each domain is shuffled independently, epoch by epoch.
 
-    paired: picture i of every domain shows the same thing, so all are drawn and cut alike.
+    sizes: number of examples by domain. paired: example i of every domain shows the same scene, so
+    all domains share their draws.
     """
 
     def __init__(
         self,
-        sizes: dict[str, int],
+        sizes: Mapping[str, int],
         batch_size: int,
         seed: int,
         flip: bool,
@@ -49,7 +51,7 @@ class Sampler:
         self._part = slice(process_index * share, (process_index + 1) * share)
 
     def __call__(self, step: int) -> dict[str, Draws]:
-        """This process's share of the batch of `step`, which counts from 0."""
+        """This process's share of the batch of `step`, by domain; steps count from 0."""
         if self._paired:
             return dict.fromkeys(self._sizes, self._draw(step, next(iter(self._sizes))))
         return {domain: self._draw(step, domain) for domain in self._sizes}

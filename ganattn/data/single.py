@@ -1,26 +1,42 @@
-"""Pictures of one kind, for methods that make them from noise; a tenth is kept for testing.
+"""The layout single: unlabelled images of one domain, for methods that generate them from noise.
 
-Where a source has no test part of its own, the pictures whose names have the lowest SHA-256 are
-never trained on: the choice depends on nothing but the names (of TFDS and arrays: the positions).
+Where a source has no test part of its own, the images whose names have the lowest SHA-256 are never
+trained on: the choice depends on nothing but the names (of TFDS and arrays: the positions).
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data import in_memory as arrays
-from ganattn.data import procedural
-from ganattn.data import tfds as catalog
-from ganattn.data.batches import Pipeline
-from ganattn.data.folder import TEST, scan_folder
-from ganattn.data.in_memory import Memory
-from ganattn.data.tfdata import Encoded, Pictures
-from ganattn.errors import ConfigError, DataError
+from ganattn.config import check
+from ganattn.data import procedural, tfds
+from ganattn.data.examples import (
+    ArrayExamples,
+    DataSet,
+    ExampleSource,
+    FileExamples,
+    scan_images,
+)
+from ganattn.data.in_memory import read_images, read_npz
+from ganattn.data.two_domains import TEST_FOLDERS, scan_folder
+from ganattn.errors import DataError
 
-IMAGE = "image"  # the one domain
+IMAGE = "image"  # the one domain, and its array
+
+
+def create(config: ConfigDict, arrays: Mapping[str, np.ndarray] | None = None) -> DataSet:
+    """The domain "image"; arrays: see `data.create`.
+
+    Raises DataError for a missing or empty folder, or a broken image unless `data.on_error` is
+    "skip".
+    """
+    if arrays is not None:
+        return _from_arrays(arrays, config)
+    sources = {"folder": _folder, "tfds": _tfds, "arrays": _npz, "procedural": _procedural}
+    return sources[config.data.source](config)
 
 
 def held_out(names: Sequence[str], percent: float) -> np.ndarray:
@@ -31,78 +47,70 @@ def held_out(names: Sequence[str], percent: float) -> np.ndarray:
     return result
 
 
-def from_folder(path: Path, data: ConfigDict) -> tuple[Pipeline, list[str]]:
-    """The pipeline, and a line for every broken picture that was left out.
-
-    path holds train and, if there are, test or val; or just pictures, at any depth. Raises
-    DataError for a missing or empty folder, or a broken picture unless `data.on_error` is "skip".
-    """
+def _folder(config: ConfigDict) -> DataSet:
+    """Folders train and, optionally, test or val; or just images, at any depth."""
+    check(config, "data.path", required="the folder that holds the training images")
+    path, data, skipped = Path(config.data.path), config.data, list[str]()
     if not path.is_dir():
-        raise DataError(f"no folder {path}: set config.data.path to one with training pictures")
-    skipped: list[str] = []
+        raise DataError(f"no folder {path}: set config.data.path to one with training images")
     root = path / "train" if (path / "train").is_dir() else path
-    found = Pictures(*scan_folder(root, data, skipped))
-    folders = [path / name for name in TEST if (path / name).is_dir()] if root != path else []
-    if folders:
-        return _encoded(found, Pictures(*scan_folder(folders[0], data, skipped)), data), skipped
-    names = [Path(str(each)).relative_to(root).as_posix() for each in found.content]
-    return _encoded(*_divide(found, names, data), data), skipped
+    train = scan_folder(root, data, skipped)
+    folders = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
+    if folders and root != path:
+        return _data_set(train, scan_folder(folders[0], data, skipped))._replace(skipped=skipped)
+    names = [Path(str(each)).relative_to(root).as_posix() for each in train.content]
+    return _divide(train, names, data)._replace(skipped=skipped)
 
 
-def from_tfds(name: str, data: ConfigDict) -> Pipeline:
-    """The pipeline over a builder with a split train of pictures, such as celeb_a_hq/128.
-
-    Raises DataError as `catalog.create` does.
-    """
-    found = catalog.read_pictures(name, data)
-    if "test" in found:
-        return _encoded(found["train"], found["test"], data)
-    names = [str(i) for i in range(len(found["train"].content))]
-    return _encoded(*_divide(found["train"], names, data), data)
-
-
-def from_arrays(path: str, data: ConfigDict) -> Pipeline:
-    """The pipeline over array "image" and maybe "test_image" of an .npz file.
-
-    Raises DataError when the file is missing or damaged.
-    """
-    found = arrays.load_npz(path, (IMAGE,))
-    test = f"test_{IMAGE}"
-    if test not in found:
-        out = held_out([str(i) for i in range(len(found[IMAGE]))], _percent(data))
-        if out.any():
-            found = {IMAGE: found[IMAGE][~out], test: found[IMAGE][out]}
-    return Memory(found, data)
+def _tfds(config: ConfigDict) -> DataSet:
+    check(config, "data.path", required="a TFDS name such as celeb_a_hq/128")
+    found = tfds.read(
+        config.data,
+        splits={"train": ("train",), "test": ("test",)},
+        features={IMAGE: (IMAGE,)},
+        remedy="use one such as celeb_a_hq/128",
+    )
+    skipped: list[str] = []
+    parts = {name: scan_images(part[IMAGE], config.data, skipped) for name, part in found.items()}
+    train = parts["train"]
+    if "test" in parts:
+        return _data_set(train, parts["test"])._replace(skipped=skipped)
+    return _divide(train, [str(i) for i in range(len(train))], config.data)
 
 
-def from_formula(size: int, seed: int, data: ConfigDict) -> Pipeline:
-    """The pipeline over the pictures of both domains of `procedural`."""
-    train = procedural.train_set(procedural.TRAIN_COUNT, size, seed)
-    test = procedural.test_set(procedural.TEST_COUNT, size, seed)
-    joined = {
-        name: np.concatenate([pictures[domain] for domain in procedural.DOMAINS])
-        for name, pictures in ((IMAGE, train), (f"test_{IMAGE}", test))
+def _npz(config: ConfigDict) -> DataSet:
+    return _from_arrays(read_npz(config.data.path), config, config.data.path)
+
+
+def _from_arrays(
+    arrays: Mapping[str, np.ndarray], config: ConfigDict, where: str = "the data set"
+) -> DataSet:
+    train = read_images(arrays, IMAGE, where)
+    if f"test_{IMAGE}" in arrays:
+        return _data_set(train, read_images(arrays, f"test_{IMAGE}", where))
+    return _divide(train, [str(i) for i in range(len(train))], config.data)
+
+
+def _procedural(config: ConfigDict) -> DataSet:
+    """The images of both domains of `procedural`."""
+    size, seed = config.data.crop_size, config.seed
+    parts = {
+        IMAGE: procedural.train_set(procedural.TRAIN_COUNT, size, seed),
+        f"test_{IMAGE}": procedural.test_set(procedural.TEST_COUNT, size, seed),
     }
-    return Memory(joined, data)
+    joined = {
+        name: np.concatenate([part[domain] for domain in procedural.DOMAINS])
+        for name, part in parts.items()
+    }
+    return _from_arrays(joined, config)
 
 
-def _encoded(train: Pictures, test: Pictures, data: ConfigDict) -> Pipeline:
-    parts = {IMAGE: train}, {IMAGE: test} if len(test.content) else {}
-    encoded = Encoded(*parts, data)
-    return Memory(encoded.decoded(), data) if data.cache else encoded
+def _divide(found: FileExamples | ArrayExamples, names: list[str], data: ConfigDict) -> DataSet:
+    out = held_out(names, data.held_out_percent)
+    if not out.any():
+        return _data_set(found)
+    return _data_set(found.select(np.flatnonzero(~out)), found.select(np.flatnonzero(out)))
 
 
-def _divide(found: Pictures, names: list[str], data: ConfigDict) -> tuple[Pictures, Pictures]:
-    out = held_out(names, _percent(data))
-    content = np.array(found.content, object)
-    train, test = (Pictures(content[part].tolist(), found.plain[part]) for part in (~out, out))
-    return train, test
-
-
-def _percent(data: ConfigDict) -> float:
-    percent = data.get("held_out_percent", 0)
-    if not 0 <= percent < 100:
-        raise ConfigError(
-            f"config.data.held_out_percent is {percent}: give a number from 0 to below 100"
-        )
-    return percent
+def _data_set(train: ExampleSource, test: ExampleSource | None = None) -> DataSet:
+    return DataSet({IMAGE: {IMAGE: train}}, {} if test is None else {IMAGE: {IMAGE: test}})

@@ -1,85 +1,39 @@
-"""The tf.data pipeline over encoded pictures: files, or the bytes of files in memory.
+"""The tf.data pipeline over encoded files: images, label maps and instance maps.
 
-Its graph holds no randomness: which picture, which crop and which mirroring come in as numbers.
+Its graph holds no randomness: which example, which crop and which mirroring come in as numbers.
 """
 
-import dataclasses
-import io
+import functools
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict
 
-from ganattn.data.batches import Tests, numbered
-from ganattn.data.images import read_labels, read_rgb, resize, to_float
+from ganattn.data import images
+from ganattn.data.examples import Domain, FileExamples, Preprocessing
 from ganattn.data.sampling import Draws
 from ganattn.errors import DataError
 
 BLOCK = 128  # examples whose draws are handed to TensorFlow together
+Tensor = Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Pictures:
-    """Encoded pictures of one domain.
+class TfData:
+    """Decodes, resizes and augments in parallel; needs TensorFlow, which is imported on first use.
 
-    content: paths, or bytes. plain: which of them TensorFlow decodes as Pillow does; the others go
-    through Pillow. half: "left" or "right" where a file holds two pictures side by side. palette:
-    (ids, 3) uint8, the colours of files that hold label ids.
-    """
-
-    content: Sequence[str] | Sequence[bytes]
-    plain: np.ndarray
-    half: str | None = None
-    palette: np.ndarray | None = None
-
-    def read(self, index: int) -> np.ndarray:
-        """(h, w, 3) uint8, upright; of a file with two pictures the half that is meant."""
-        content = self.content[index]
-        file = io.BytesIO(content) if isinstance(content, bytes) else Path(content)
-        picture = read_rgb(file) if self.palette is None else read_labels(file, self.palette)
-        return self.cut(picture)
-
-    def names(self) -> list[str]:
-        """The stems of the files, or numbers."""
-        if isinstance(self.content[0], bytes):
-            return numbered(len(self.content))
-        return [Path(str(path)).stem for path in self.content]
-
-    def cut(self, picture: np.ndarray) -> np.ndarray:
-        """The half of (h, w, 3) that is meant."""
-        if self.half is None:
-            return picture
-        middle = picture.shape[1] // 2
-        return picture[:, :middle] if self.half == "left" else picture[:, middle:]
-
-
-class Encoded:
-    """A `Pipeline` that decodes in parallel; needs TensorFlow, which is imported on first use.
-
-    train, test: domain -> Pictures. paired: see `Pipeline`.
+    train: see `DataSet`; every source is a `FileExamples`. share: examples of a batch that belong
+    to this process. threads: 0 lets tf.data choose.
     """
 
     def __init__(
-        self,
-        train: Mapping[str, Pictures],
-        test: Mapping[str, Pictures],
-        data: ConfigDict,
-        paired: bool = False,
+        self, train: Mapping[str, Domain], preprocessing: Preprocessing, share: int, threads: int
     ):
-        self.paired = paired
-        self._train = train
-        self._test = {domain: test.get(domain, pictures) for domain, pictures in train.items()}
-        self._held_out = set(test)
-        self._data = data
-        self.sizes = {domain: len(pictures.content) for domain, pictures in train.items()}
+        self._train, self._preprocessing = train, preprocessing
+        self._share, self._threads = share, threads
 
-    def stream(
-        self, draws: Iterator[Mapping[str, Draws]], share: int
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """See `Pipeline`."""
+    def stream(self, draws: Iterator[Mapping[str, Draws]]) -> Iterator[dict[str, np.ndarray]]:
+        """The batch of each step's draws; see `Batches` for its arrays."""
         tf = import_tensorflow()
         decoding_error = tf.errors.OpError  # bound now: a late exit finds no module
         spec = (
@@ -88,62 +42,42 @@ class Encoded:
             tf.TensorSpec((None, 2), tf.int64),
         )
         dataset = tf.data.Dataset.from_generator(
-            lambda: self._blocks(draws, -(-BLOCK // share)),
-            output_signature=dict.fromkeys(self._train, spec),
+            lambda: self._blocks(draws), output_signature=dict.fromkeys(self._train, spec)
         )
-        load = {domain: self._loader(tf, pictures) for domain, pictures in self._train.items()}
+        loaders = {
+            domain: {
+                name: _loader(tf, source, self._preprocessing) for name, source in sources.items()
+            }
+            for domain, sources in self._train.items()
+        }
+
+        def load(step: Mapping[str, tuple[Tensor, ...]]) -> dict[str, Tensor]:
+            example = {}
+            for domain, draw in step.items():
+                for name, loader in loaders[domain].items():
+                    example[name] = loader(*draw)
+            return example
+
         dataset = dataset.unbatch().map(
-            lambda step: {domain: load[domain](*step[domain]) for domain in step},
-            num_parallel_calls=self._data.workers or tf.data.AUTOTUNE,
-            deterministic=True,
+            load, num_parallel_calls=self._threads or tf.data.AUTOTUNE, deterministic=True
         )
-        dataset = dataset.batch(share, drop_remainder=True).prefetch(2)
+        dataset = dataset.batch(self._share, drop_remainder=True).prefetch(2)
         options = tf.data.Options()
-        options.threading.private_threadpool_size = self._data.workers
+        options.threading.private_threadpool_size = self._threads
         try:
             yield from dataset.with_options(options).as_numpy_iterator()
         except decoding_error as error:
             reason = str(error.message).splitlines()[0]
-            raise DataError(f"a picture could not be decoded ({reason}): remove the file") from None
-
-    def test_pictures(self, count: int) -> dict[str, np.ndarray]:
-        """See `Pipeline`."""
-        side, interpolation = self._data.crop_size, self._data.interpolation
-        result = {}
-        for domain, test in self._test.items():
-            shown = np.resize(np.arange(len(test.content)), count)
-            whole = [resize(test.read(int(i)), side, side, interpolation) for i in shown]
-            result[domain] = to_float(np.stack(whole))
-        return result
-
-    @property
-    def tests(self) -> Tests:
-        """See `Pipeline`."""
-        names = {domain: test.names() for domain, test in self._test.items()}
-        return Tests(names, self._test_example, self._held_out >= set(self._train))
-
-    def _test_example(self, domain: str, index: int) -> dict[str, np.ndarray]:
-        side, whole = self._data.crop_size, self._test[domain].read(index)
-        return {domain: to_float(resize(whole, side, side, self._data.interpolation))}
-
-    def decoded(self) -> dict[str, np.ndarray]:
-        """All pictures resized, as `Memory` takes them."""
-        side, interpolation = self._data.load_size, self._data.interpolation
-        result = {}
-        held_out = {domain: self._test[domain] for domain in self._held_out}
-        for prefix, domains in (("", self._train), ("test_", held_out)):
-            for domain, pictures in domains.items():
-                every = [pictures.read(i) for i in range(len(pictures.content))]
-                resized = [resize(picture, side, side, interpolation) for picture in every]
-                result[f"{prefix}{domain}"] = np.stack(resized)
-        return result
+            raise DataError(
+                f"an example cannot be decoded ({reason}): replace or remove the file"
+            ) from None
 
     def _blocks(
-        self, draws: Iterator[Mapping[str, Draws]], steps: int
+        self, draws: Iterator[Mapping[str, Draws]]
     ) -> Iterator[dict[str, tuple[np.ndarray, ...]]]:
-        """The draws of many steps at once, since calls into Python cost as much as a picture."""
-        load, crop = self._data.load_size, self._data.crop_size
-        while block := list(itertools.islice(draws, steps)):
+        """The draws of many steps at once, since calls into Python cost as much as an image."""
+        load, crop, _ = self._preprocessing
+        while block := list(itertools.islice(draws, -(-BLOCK // self._share))):
             joined = {
                 domain: Draws(
                     *map(np.concatenate, zip(*(step[domain] for step in block), strict=True))
@@ -153,43 +87,6 @@ class Encoded:
             yield {
                 d: (draw.example, draw.flip, draw.corners(load, crop)) for d, draw in joined.items()
             }
-
-    def _loader(self, tf: Any, pictures: Pictures) -> Any:
-        """(example, flip, corner) -> (crop, crop, 3) float32, as a graph."""
-        data = self._data
-        content, plain = tf.constant(list(pictures.content)), tf.constant(pictures.plain)
-        from_files = not isinstance(pictures.content[0], bytes)
-
-        def with_tensorflow(example):
-            encoded = tf.io.read_file(content[example]) if from_files else content[example]
-            # Reads PNG as well. The accurate transform gives Pillow's pixels; the default is off by
-            # up to 7 of 255.
-            picture = tf.io.decode_jpeg(encoded, 3, dct_method="INTEGER_ACCURATE")
-            middle = tf.shape(picture)[1] // 2
-            return {
-                None: lambda: picture,
-                "left": lambda: picture[:, :middle],
-                "right": lambda: picture[:, middle:],
-            }[pictures.half]()
-
-        def decode(example):
-            if pictures.plain.all():  # a branch in the graph would cost as much as decoding
-                return with_tensorflow(example)
-            return tf.cond(
-                plain[example],
-                lambda: with_tensorflow(example),
-                lambda: tf.numpy_function(pictures.read, [example], tf.uint8, stateful=False),
-            )
-
-        def load(example, flip, corner):
-            picture = _resize(tf, tf.ensure_shape(decode(example), (None, None, 3)), data)
-            size = (data.crop_size, data.crop_size, 3)
-            picture = tf.slice(picture, tf.concat([corner, [0]], 0), size)
-            picture = tf.clip_by_value(tf.round(picture), 0.0, 255.0)
-            picture = tf.cond(flip, lambda: tf.reverse(picture, [1]), lambda: picture)
-            return picture / 127.5 - 1
-
-        return load
 
 
 def import_tensorflow() -> Any:
@@ -205,13 +102,137 @@ def import_tensorflow() -> Any:
     return tf
 
 
-def _resize(tf: Any, picture: Any, data: ConfigDict) -> Any:
+def _loader(tf: Any, source: Any, preprocessing: Preprocessing) -> Callable[..., Tensor]:
+    """(example, flip, corner) -> the example as it is in a batch, as a graph."""
+    assert isinstance(source, FileExamples)
+    content = tf.constant(list(source.content))
+    make = _image_loader if source.ids is None else _ids_loader
+    return make(tf, source, content, preprocessing)
+
+
+def _decode(
+    tf: Any, source: FileExamples, content: Tensor, example: Tensor, channels: int
+) -> Tensor:
+    """(h, w, channels) uint8, or uint16, of a file that TensorFlow decodes as Pillow does."""
+    from_files = isinstance(source.content[0], str)
+    encoded = tf.io.read_file(content[example]) if from_files else content[example]
+    if source.deep:
+        return tf.io.decode_png(encoded, channels, tf.uint16)
+    # Reads PNG as well. The accurate transform gives Pillow's pixels; the default is off by up to
+    # 7 of 255.
+    return tf.io.decode_jpeg(encoded, channels, dct_method="INTEGER_ACCURATE")
+
+
+def _choose(
+    tf: Any,
+    source: FileExamples,
+    example: Tensor,
+    plain: Callable[[], Tensor],
+    other: Callable[[], Tensor],
+) -> Tensor:
+    """`plain()` for a file that TensorFlow decodes as Pillow does, `other()` otherwise."""
+    if source.plain.all():  # a branch in the graph would cost as much as decoding
+        return plain()
+    return tf.cond(tf.constant(source.plain)[example], plain, other)
+
+
+def _image_loader(
+    tf: Any, source: FileExamples, content: Tensor, preprocessing: Preprocessing
+) -> Callable[..., Tensor]:
+    """Images become (height, width, 3) float32 in [-1, 1]."""
+    load_size, crop_size, interpolation = preprocessing
+
+    def with_tensorflow(example: Tensor) -> Tensor:
+        image = _decode(tf, source, content, example, 3)
+        middle = tf.shape(image)[1] // 2
+        if source.half is None:
+            return image
+        return image[:, :middle] if source.half == "left" else image[:, middle:]
+
+    def load(example: Tensor, flip: Tensor, corner: Tensor) -> Tensor:
+        image = _choose(
+            tf,
+            source,
+            example,
+            lambda: with_tensorflow(example),
+            lambda: tf.numpy_function(source.read, [example], tf.uint8, stateful=False),
+        )
+        image = tf.ensure_shape(image, (None, None, 3))
+        image = _resize(tf, image, load_size, interpolation)
+        image = tf.slice(image, tf.concat([corner, [0]], 0), (*crop_size, 3))
+        image = tf.clip_by_value(tf.round(image), 0.0, 255.0)
+        image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
+        return image / 127.5 - 1
+
+    return load
+
+
+def _resize(tf: Any, image: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
     """Like Pillow, smoothed when shrinking; float32 in about [0, 255]."""
-    side = data.load_size
 
-    def resized(antialias):
-        return tf.image.resize(picture, (side, side), data.interpolation, antialias=antialias)
+    def resized(antialias: bool) -> Tensor:
+        return tf.image.resize(image, size, interpolation, antialias=antialias)
 
-    # Smoothing does nothing to a picture that grows, but takes twice as long.
-    grows = tf.reduce_all(tf.shape(picture)[:2] <= side)
+    # Smoothing does nothing to an image that grows, but takes twice as long.
+    grows = tf.reduce_all(tf.shape(image)[:2] <= size)
     return tf.cond(grows, lambda: resized(False), lambda: resized(True))
+
+
+def _ids_loader(
+    tf: Any, source: FileExamples, content: Tensor, preprocessing: Preprocessing
+) -> Callable[..., Tensor]:
+    """Ids become (height, width, 1) int32: the nearest pixels, of the crop alone."""
+    assert source.ids is not None and source.sizes is not None
+    ids = source.ids
+    pixels = [
+        _PixelTable(tf, source.sizes[:, axis], preprocessing.load[axis], preprocessing.crop[axis])
+        for axis in (0, 1)
+    ]
+
+    def load(example: Tensor, flip: Tensor, corner: Tensor) -> Tensor:
+        rows, columns = pixels[0](example, corner[0]), pixels[1](example, corner[1])
+        columns = tf.cond(flip, lambda: tf.reverse(columns, [0]), lambda: columns)
+
+        def pick(array: Tensor) -> Tensor:
+            return tf.cast(tf.gather(tf.gather(array, rows), columns, axis=1), tf.int32)
+
+        def with_tensorflow() -> Tensor:
+            picked = pick(_decode(tf, source, content, example, 1)[..., 0])
+            if ids.void:
+                picked = tf.where(picked == images.VOID, ids.classes - 1, picked)
+            if ids.classes:  # as Pillow's branch checks: the file may have changed
+                tf.debugging.assert_less(picked, ids.classes, f"ids are 0 to {ids.classes - 1}")
+            return picked
+
+        def with_pillow() -> Tensor:
+            array = tf.numpy_function(source.read, [example], tf.int64, stateful=False)
+            return pick(tf.ensure_shape(array, (None, None)))
+
+        result = _choose(tf, source, example, with_tensorflow, with_pillow)
+        return result[..., None]
+
+    return load
+
+
+class _PixelTable:
+    """The rows, or columns, of each file that a crop of the resized map consists of."""
+
+    def __init__(self, tf: Any, sizes: np.ndarray, load: int, crop: int):
+        distinct, kind = np.unique(sizes, return_inverse=True)
+        self._table = tf.constant(np.stack([nearest_pixels(int(size), load) for size in distinct]))
+        self._kind, self._crop = tf.constant(kind), crop
+
+    def __call__(self, example: Tensor, first: Tensor) -> Tensor:
+        return self._table[self._kind[example]][first : first + self._crop]
+
+
+@functools.lru_cache(maxsize=4096)
+def nearest_pixels(size: int, new_size: int) -> np.ndarray:
+    """(new_size,) int32: the rows, or columns, that Pillow's NEAREST picks from `size` of them.
+
+    Pillow adds up the distances between the picked pixels in double precision, which decides the
+    ties; so does this function.
+    """
+    steps = np.full(new_size, size / new_size)
+    steps[0] /= 2
+    return np.add.accumulate(steps).astype(np.int32)

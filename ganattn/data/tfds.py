@@ -1,104 +1,61 @@
-"""Two domains from TensorFlow Datasets: a builder with splits trainA trainB, testA testB."""
+"""Encoded images out of TensorFlow Datasets."""
 
-import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data.batches import Pipeline
-from ganattn.data.images import is_plain
-from ganattn.data.in_memory import Memory
-from ganattn.data.sampling import DOMAINS
-from ganattn.data.tfdata import Encoded, Pictures, import_tensorflow
+from ganattn.data.tfdata import import_tensorflow
 from ganattn.errors import DataError
 
-SCENE_FEATURES = {
-    "label": ("annotation", "segmentation_label", "segmentation_mask"),
-    "image": ("image", "image_left"),
-}
+Encoded = dict[str, list[bytes]]
 
 
-def create(name: str, data: ConfigDict) -> Pipeline:
-    """The pipeline over the builder `name` (or a prepared builder's folder).
+def read(
+    data: ConfigDict,
+    splits: Mapping[str, tuple[str, ...]],
+    features: Mapping[str, tuple[str, ...]],
+    remedy: str,
+) -> dict[str, Encoded]:
+    """{part: {array: the encoded image of every example}} of the builder `data.path`.
 
-    Encoded pictures are held in memory. Nothing is downloaded unless `data.download` is set. Raises
-    DataError when the data set is not there, cannot be downloaded, or has other splits.
+    data.path: name of a builder, or the folder of a prepared one. splits: part -> names that its
+    split may have; parts other than those named train... may be missing. features: array -> names
+    that its feature may have. remedy: what to use in place of an unfit builder. Nothing is
+    downloaded unless `data.download` is set. Raises DataError when the data set is missing, cannot
+    be downloaded, or lacks a split or feature.
     """
     import_tensorflow()
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
         raise DataError(f"TFDS is not installed ({error}): pip install 'ganattn[tf]'") from None
+    name = data.path
     builder = _builder(tfds, name, data)
-    missing = [
-        f"train{d.upper()}" for d in DOMAINS if f"train{d.upper()}" not in builder.info.splits
-    ]
+    split_of = _present(splits, builder.info.splits)
+    feature_of = _present(features, builder.info.features)
+    missing = [f"split {part}" for part in splits if part[:5] == "train" and part not in split_of]
+    missing += [f"feature {' or '.join(features[a])}" for a in features if a not in feature_of]
     if missing:
-        raise DataError(
-            f"TFDS {name} has no split {', '.join(missing)}: use one with trainA and trainB, "
-            "such as cycle_gan/horse2zebra"
-        )
-    train = {d: _read(tfds, builder, f"train{d.upper()}") for d in DOMAINS}
-    test = {
-        d: _read(tfds, builder, f"test{d.upper()}")
-        for d in DOMAINS
-        if f"test{d.upper()}" in builder.info.splits
-    }
-    encoded = Encoded(train, test, data)
-    return Memory(encoded.decoded(), data) if data.cache else encoded
-
-
-def read_pictures(name: str, data: ConfigDict) -> dict[str, Pictures]:
-    """{"train"} or {"train", "test"} of a builder with a split train and a feature image.
-
-    Raises DataError as `create` does.
-    """
-    import_tensorflow()
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise DataError(f"TFDS is not installed ({error}): pip install 'ganattn[tf]'") from None
-    builder = _builder(tfds, name, data)
-    if "train" not in builder.info.splits or "image" not in builder.info.features:
-        raise DataError(
-            f"TFDS {name} has no split train with a feature image: use one such as celeb_a_hq/128"
-        )
-    splits = [split for split in ("train", "test") if split in builder.info.splits]
-    return {split: _read(tfds, builder, split) for split in splits}
-
-
-def read_scenes(name: str, data: ConfigDict) -> dict[str, dict[str, list[bytes]]]:
-    """{"train", "test"}: encoded "label" and "image" of a builder for semantic segmentation.
-
-    Raises DataError as `create` does, and for a builder without label maps.
-    """
-    import_tensorflow()
-    try:
-        import tensorflow_datasets as tfds
-    except ImportError as error:
-        raise DataError(f"TFDS is not installed ({error}): pip install 'ganattn[tf]'") from None
-    builder = _builder(tfds, name, data)
-    features = builder.info.features
-    keys = {
-        kind: next((known for known in names if known in features), None)
-        for kind, names in SCENE_FEATURES.items()
-    }
-    splits = {"train": ("train",), "test": ("test", "validation")}
-    parts = {
-        part: next((n for n in names if n in builder.info.splits), None)
-        for part, names in splits.items()
-    }
-    if None in keys.values() or parts["train"] is None:
-        raise DataError(f"TFDS {name} has no split train with pictures and label maps")
-    decoders = {key: tfds.decode.SkipDecoding() for key in keys.values()}
-    found = {}
-    for part, split in parts.items():
-        if split is not None:
-            examples = list(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders)))
-            found[part] = {kind: [bytes(e[key]) for e in examples] for kind, key in keys.items()}
+        raise DataError(f"TFDS {name} has no {', no '.join(missing)}: {remedy}")
+    decoders = {feature: tfds.decode.SkipDecoding() for feature in feature_of.values()}
+    found: dict[str, Encoded] = {}
+    for part, split in split_of.items():
+        examples = list(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders)))
+        if not examples:
+            raise DataError(f"split {split} of TFDS {builder.info.full_name} is empty: {remedy}")
+        found[part] = {
+            array: [bytes(example[feature]) for example in examples]
+            for array, feature in feature_of.items()
+        }
     return found
+
+
+def _present(wanted: Mapping[str, tuple[str, ...]], present: Any) -> dict[str, str]:
+    """key -> the first of its names that is present; keys without one are left out."""
+    first = {key: next((n for n in names if n in present), None) for key, names in wanted.items()}
+    return {key: name for key, name in first.items() if name is not None}
 
 
 def _builder(tfds: Any, name: str, data: ConfigDict) -> Any:
@@ -111,7 +68,7 @@ def _builder(tfds: Any, name: str, data: ConfigDict) -> Any:
         elif not Path(str(builder.data_dir)).is_dir():
             raise DataError(
                 f"TFDS {name} is not in {builder.data_dir}: set config.data.download=True, or "
-                "TFDS_DATA_DIR to where it is"
+                "TFDS_DATA_DIR to the folder that holds it"
             )
         return builder
     except tfds.core.DatasetNotFoundError:
@@ -121,15 +78,6 @@ def _builder(tfds: Any, name: str, data: ConfigDict) -> Any:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
-            f"TFDS {name} could not be downloaded ({reason[:200]}): download the pictures yourself "
+            f"TFDS {name} could not be downloaded ({reason[:200]}): download the images yourself "
             "and train with config.data.source=folder"
         ) from None
-
-
-def _read(tfds: Any, builder: Any, split: str) -> Pictures:
-    decoders = {"image": tfds.decode.SkipDecoding()}
-    examples = tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders))
-    content = [bytes(example["image"]) for example in examples]
-    if not content:
-        raise DataError(f"split {split} of TFDS {builder.info.full_name} is empty")
-    return Pictures(content, np.array([is_plain(io.BytesIO(each)) for each in content]))

@@ -16,7 +16,7 @@ import jax
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from ganattn.config import to_dict
+from ganattn.config import from_dict, to_dict
 from ganattn.errors import CheckpointError
 from ganattn.runs.storage import is_remote, write_whole
 from ganattn.state import Variables, split
@@ -70,8 +70,8 @@ def refuse_other_method(config: ConfigDict, workdir: Path) -> None:
     path = workdir / "config.json"
     if not path.exists():
         return
-    old = json.loads(path.read_text(encoding="utf-8"))["method"]
-    new = json.loads(json.dumps(to_dict(config.method)))
+    old = to_dict(from_dict(json.loads(path.read_text(encoding="utf-8"))).method)
+    new = to_dict(from_dict(to_dict(config)).method)
     differing = [
         f"config.method.{name} is {old.get(name)!r} there and {new.get(name)!r} here"
         for name in sorted({*old, *new})

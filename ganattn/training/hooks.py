@@ -292,7 +292,7 @@ class Pictures:
 
     def __init__(self, workdir: Path, writer: Any | None, method: Any, batches: Any, every: int):
         self._directory, self._writer, self._every = workdir / "pictures", writer, every
-        self._method, self._batch = method, batches.test_pictures(PICTURES_SHOWN)
+        self._method, self._batch = method, batches.test_batch(PICTURES_SHOWN)
         self._make = jax.jit(self._pictures)
         self._columns: dict[str, list[str]] = {}
 
