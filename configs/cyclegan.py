@@ -86,6 +86,7 @@ def _quickstart(config):
     config.optimizer.update(learning_rate=4e-4, epoch_steps=1)
     config.optimizer.update(decay_start_step=400, total_steps=800)
     config.train.update(log_every=20, pictures_every=200, checkpoint_every=200)
+    config.evaluation.every = 200
 
 
 def _tiny(config):

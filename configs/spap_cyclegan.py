@@ -50,6 +50,7 @@ def _quickstart(config):
     config.optimizer.update(decay_start_step=400, total_steps=800)
     config.method.pyramid_start_step = 400
     config.train.update(log_every=20, pictures_every=200, checkpoint_every=200)
+    config.evaluation.every = 200
 
 
 def _tiny(config):

@@ -85,7 +85,7 @@ def _quickstart(config):
     config.optimizer.total_steps = 800
     config.optimizer.decay_start_step = 400
     config.train.update(log_every=20, pictures_every=200, histograms_every=200)
-    config.train.checkpoint_every = 200
+    config.train.checkpoint_every = config.evaluation.every = 200
 
 
 def _tiny(config):
