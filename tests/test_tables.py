@@ -11,7 +11,7 @@ from ganattn import config as configuration
 from ganattn.evaluation.metrics import METRICS
 from ganattn.evaluation.options import add_options
 from ganattn.report import comparison as text
-from ganattn.report import measured as runs
+from ganattn.report import matching as runs
 from ganattn.report.tables import Column, Row, Table, names, read_table
 from ganattn.runs.logs import Run
 from ganattn.runs.results import append_results, read_results
@@ -150,7 +150,7 @@ def test_statistics_over_runs(tmp_path):
     row = Row("x", ["25.42", "26.11"], "x")
     columns = [Column(name=s, metric="fid", statistic=s) for s in ("lowest", "median")]
     table = Table("", "", columns, [row])
-    printed = [text._measured(table, row, c, {row.training(c): found}) for c in columns]
+    printed = [text._value(table, row, c, {row.training(c): found}) for c in columns]
     assert printed == ["21.00 (3 runs)", "22.00 (3 runs)"]
 
 

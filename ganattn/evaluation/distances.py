@@ -31,8 +31,8 @@ def frechet_distance(fakes: Statistics, reals: Statistics) -> float:
             "take both from the same network and layer"
         )
     both = (fakes, reals)
-    kept = all(each.features is not None for each in both)
-    if kept and min(fakes.count, reals.count) <= fakes.mean.size:
+    complete = all(each.features is not None for each in both)
+    if complete and min(fakes.count, reals.count) <= fakes.mean.size:
         traces, overlap = _from_features(*both)
     else:
         traces, overlap = _from_covariances(fakes.covariance, reals.covariance)

@@ -276,7 +276,7 @@ class _PredictedLabels(Metric):
 
 
 class SegmentedLabels(_PredictedLabels):
-    """The FCN score: what a segmenter finds in generated photos (pix2pix, Isola et al. 2017)."""
+    """The FCN score: classes that a segmenter predicts for generated photos (pix2pix, 2017)."""
 
     side = "source"
 

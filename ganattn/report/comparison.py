@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ganattn.report.measured import (
+from ganattn.report.matching import (
     Fields,
     differences,
     find_runs,
@@ -69,7 +69,7 @@ def _group(table: Table, group: str, matched: Matches) -> list[str]:
         for i, column in columns:
             line.append(row.cells[i])
             if column.metric:
-                line.append(_measured(table, row, column, matched))
+                line.append(_value(table, row, column, matched))
         if any(line[1:]):
             lines.append(line)
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
@@ -80,7 +80,7 @@ def _group(table: Table, group: str, matched: Matches) -> list[str]:
     ]
 
 
-def _measured(table: Table, row: Row, column: Column, matched: Matches) -> str:
+def _value(table: Table, row: Row, column: Column, matched: Matches) -> str:
     training = row.training(column)
     if training is None:
         return ELSEWHERE
@@ -150,7 +150,7 @@ def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
     for row in table.rows:
         for column in table.columns:
             training = row.training(column)
-            if training and _measured(table, row, column, matched) == MISSING:
+            if training and _value(table, row, column, matched) == MISSING:
                 directions = missing.setdefault(training, {}).setdefault(column.evaluate, set())
                 directions.add(row.direction(column))
     commands = []

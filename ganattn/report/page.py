@@ -149,8 +149,8 @@ def _intact(path: Path) -> bytes | None:
     """The content of a PNG file, or None with a warning for one that is corrupt or missing."""
     try:
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as picture:
-            picture.load()
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
         return content
     except (OSError, SyntaxError, ValueError) as error:
         _log.warning("skipping %s, which cannot be decoded as an image: %s", path, error)

@@ -125,8 +125,8 @@ class Evaluate:
 
     def _resume(self, lines: Sequence[results.Result]) -> float:
         """The best value so far (times the sign) among steps whose checkpoint still exists."""
-        kept = {*self._store.steps(), self._store.best()}
-        steps = {line["step"] for line in lines} & kept
+        existing = {*self._store.steps(), self._store.best()}
+        steps = {line["step"] for line in lines} & existing
         values = {s: self._value([r for r in lines if r["step"] == s]) for s in steps}
         least = {s: self._sign * value for s, value in values.items() if value is not None}
         if not least:
