@@ -58,6 +58,7 @@ def _buffer(config):
 def _quickstart(config):
     small(config, width=16, num_residual_blocks=2, image_size=32)
     short(config, steps=800, every=200)
+    config.evaluation.every = 200
     config.optimizer.learning_rate = 4e-4
 
 

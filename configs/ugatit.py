@@ -60,6 +60,7 @@ def _tf(config):
 def _quickstart(config):
     small(config, width=16, num_residual_blocks=2, light=True, image_size=32)
     short(config, steps=800, every=200)
+    config.evaluation.every = 200
     config.method.discriminator_layers = (5, 4)  # 32 pixels have no room for more
     config.method.cam_weight = 10.0  # 1000 drowns the other terms in a run this short
     config.optimizer.learning_rate = 4e-4

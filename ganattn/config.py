@@ -66,10 +66,10 @@ def base() -> Config:
     train.profile_at = 0  # step at which a profile of five steps is taken; 0 never
 
     evaluation = config.evaluation = Config()
-    evaluation.every = 0  # steps between evaluations, the last one included; 0 never
-    evaluation.measures = ("truth",)  # truth (procedural data), and metrics of ganattn evaluate
+    evaluation.every = 0  # steps between evaluations, the last step included; 0 never
+    evaluation.metrics = ()  # of ganattn evaluate; (): truth where the data knows it, else kid
     evaluation.features = ""  # for fid, kid: Inception's weights, or MODULE:FUNCTION; "" random
-    evaluation.convention = "pytorch-fid"  # pytorch-fid | tf | clean: how Inception is fed
+    evaluation.convention = "pytorch-fid"  # pytorch-fid | tf | clean: preprocessing for Inception
     evaluation.best = ""  # metric, or metric/direction, whose best checkpoint is kept; "" none
     evaluation.better = "lower"  # lower | higher values of it
     return config

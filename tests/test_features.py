@@ -7,7 +7,8 @@ from PIL import Image
 from reference import close, quick_jit, waves
 
 from ganattn.errors import ConfigError, DataError, ForeignFileError, UserError
-from ganattn.evaluation.extraction import collect
+from ganattn.evaluation.distances import frechet_distance
+from ganattn.evaluation.examples import image_set
 from ganattn.evaluation.features import (
     CONVENTIONS,
     InceptionFeatures,
@@ -16,8 +17,7 @@ from ganattn.evaluation.features import (
     network_input,
     provenance,
 )
-from ganattn.evaluation.frechet import frechet_distance
-from ganattn.evaluation.sources import source
+from ganattn.evaluation.statistics import collect
 from ganattn.interop import inception
 from ganattn.networks.inception import Inception
 
@@ -129,13 +129,13 @@ def broken(kind):
 @pytest.mark.parametrize(
     "pictures, message",
     [
-        (lambda: broken("nan"), "picture 3 of pictures holds NaN"),
-        (lambda: iter([broken("nan")]), "picture 3 of pictures holds NaN"),
-        (lambda: broken("range"), "picture 3 of pictures has values"),
-        (lambda: [noise(1)[0], noise(1, 9)[0]], "picture 1 of pictures has 9x9 pixels"),
+        (lambda: broken("nan"), "image 3 of images holds NaN"),
+        (lambda: iter([broken("nan")]), "image 3 of images holds NaN"),
+        (lambda: broken("range"), "image 3 of images has values"),
+        (lambda: [noise(1)[0], noise(1, 9)[0]], "image 1 of images has 9x9 pixels"),
         (lambda: noise(3)[..., :1], "give \\(height, width, 3\\)"),
         (lambda: noise(3).astype(int), "give uint8, or floats"),
-        (lambda: [], "no pictures in pictures"),
+        (lambda: [], "no images in images"),
         (lambda: "/nowhere", "no folder /nowhere"),
         (lambda: "/nowhere.npz", "no file /nowhere.npz"),
     ],
@@ -159,7 +159,7 @@ def test_bad_folders_name_the_file(folder, tmp_path):
 
 
 def test_pictures_are_resized_on_request():
-    batch = next(source([noise(1, 9)[0], noise(1)[0]], size=5).batches(4))
+    batch = next(image_set([noise(1, 9)[0], noise(1)[0]], size=5).batches(4))
     assert batch.shape == (2, 5, 5, 3)
 
 

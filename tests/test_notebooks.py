@@ -72,6 +72,8 @@ def workdir(tmp_path_factory):
     """What a run leaves behind: two checkpoints, metrics, scores, rho and grids."""
     path = tmp_path_factory.mktemp("runs") / "tiny"
     config = load(find("ugatit"), "tiny")
+    with config.unlocked():
+        config.evaluation.every = 2
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(procedural, "TRAIN_COUNT", 8)
         patch.setattr(procedural, "TEST_COUNT", 8)

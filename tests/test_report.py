@@ -15,7 +15,7 @@ from PIL import Image
 
 from ganattn import cli
 from ganattn.report import charts, page, write_report
-from ganattn.runs.logs import Logs
+from ganattn.runs.logs import Curve, Run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 COLOURS = {"a2b": (250, 10, 130), "b2a": (20, 200, 90)}  # no chart has them
@@ -28,7 +28,7 @@ def write_lines(path, lines, end=""):
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    """A run as a killed process leaves it: half a line, half a picture."""
+    """A run as a killed process leaves it: half a line, half an image."""
     folder = tmp_path_factory.mktemp("report") / NAME
     (folder / "pictures").mkdir(parents=True)
     steps = range(10, 810, 10)
@@ -39,7 +39,6 @@ def workdir(tmp_path_factory):
     write_lines(folder / "metrics.jsonl", losses, '{"step": 810, "gener')
     rho = [{"step": s, "generator/up/rho": {"mean": 0.5, "min": 0, "max": 1}} for s in (10, 20)]
     write_lines(folder / "rho.jsonl", rho)
-    write_lines(folder / "scores.jsonl", [{"step": 10, "l1": 0.5}, {"step": 20, "l1": 0.25}])
     results = [
         {
             "step": step, "direction": direction, "metric": "kid", "value": value, "std": 0.01,
@@ -49,6 +48,7 @@ def workdir(tmp_path_factory):
             (10, "a2b", 0.3), (10, "b2a", None), (20, "a2b", 0.2), (20, "b2a", 0.1),
         )
     ]  # fmt: skip
+    results += [{"step": s, "metric": "l1", "value": v} for s, v in ((10, 0.5), (20, 0.25))]
     write_lines(folder / "evaluation.jsonl", [*results, {"step": 3}], "[")
     for kind, colour in COLOURS.items():
         for step in (10, 20, 30):
@@ -66,7 +66,7 @@ def report(workdir):
 
 
 class Sources(html.parser.HTMLParser):
-    """The page's tags, text and pictures."""
+    """The tags, text and images of the page."""
 
     def __init__(self, text):
         super().__init__()
@@ -104,22 +104,22 @@ def test_the_page_holds_charts_pictures_results_and_config(workdir, report):
 
 
 def test_curves_are_the_logged_numbers(workdir):
-    logs = Logs.read(workdir)
-    losses = charts.losses(logs)
+    run = Run(workdir)
+    losses = charts.losses(run)
     assert {k: list(v) for k, v in losses.items()} == {"generator": ["total", "cycle"]}
     steps, values = losses["generator"]["total"]
     np.testing.assert_array_equal(steps, np.arange(10, 810, 10))
     np.testing.assert_allclose(values * steps, 100)
-    metrics = charts.metrics(logs)
+    metrics = charts.metrics(run)
     assert set(metrics) == {"kid", "l1"}
     assert [list(x) for x in metrics["kid"]["a2b (<tf>, test)"]] == [[10, 20], [0.3, 0.2]]
     assert [list(x) for x in metrics["kid"]["b2a (<tf>, test)"]] == [[20], [0.1]]
-    assert [list(x) for x in metrics["l1"]["mean"]] == [[10, 20], [0.5, 0.25]]
+    assert [list(x) for x in metrics["l1"]["l1"]] == [[10, 20], [0.5, 0.25]]
 
 
 def test_long_curves_keep_their_mean_and_noise_averages_out():
     values = np.random.default_rng(0).normal(3.0, 1.0, 50_000)
-    steps, thinned = charts.thin(np.arange(50_000), values)
+    steps, thinned = charts.thin(Curve(np.arange(50_000), values))
     assert len(steps) == charts.POINTS and thinned.mean() == pytest.approx(values.mean())
     smooth = charts.running_mean(values[:1_000])
     assert smooth[0] == values[0] and np.abs(smooth[200:] - 3).max() < 0.6
@@ -191,7 +191,7 @@ def good(folder):
 BAD = {
     "no folder": (lambda folder: None, (), "no logs of a run in"),
     "empty": (empty, (), "no logs of a run in"),
-    "broken config": (broken, (), "config.json is no JSON"),
+    "broken config": (broken, (), "config.json is not JSON"),
     "no pictures": (good, ("--pictures", "0"), "show at least 1"),
     "matplotlib": (good, (), "pip install 'ganattn[report]'"),
 }

@@ -1,4 +1,4 @@
-"""The papers' tables: whole, and beside them only what runs of exactly that row have measured."""
+"""The papers' tables: complete, and beside them only results of runs of exactly that row."""
 
 import argparse
 import json
@@ -8,11 +8,12 @@ import pytest
 
 from ganattn import cli
 from ganattn import config as configuration
-from ganattn.evaluation.names import METRICS
+from ganattn.evaluation.metrics import METRICS
 from ganattn.evaluation.options import add_options
 from ganattn.report import comparison as text
-from ganattn.report import measured as runs
+from ganattn.report import matching as runs
 from ganattn.report.tables import Column, Row, Table, names, read_table
+from ganattn.runs.logs import Run
 from ganattn.runs.results import append_results, read_results
 
 KID = {
@@ -54,7 +55,7 @@ def commands(printed):
 
 
 @pytest.mark.parametrize("name", names())
-def test_tables_are_whole(name):
+def test_tables_are_complete(name):
     table, parser = read_table(name), argparse.ArgumentParser()
     add_options(parser)
     for row in table.rows:
@@ -65,7 +66,8 @@ def test_tables_are_whole(name):
         assert column.statistic in text.STATISTICS and column.direction in ("", "a2b", "b2a")
         if column.metric:
             asked = parser.parse_args(column.evaluate.split()).metrics.split(",")
-            assert set(asked) <= set(METRICS) and column.metric.startswith(tuple(asked))
+            truth = ("mask_l1", "background_l1", "attention_iou") if "truth" in asked else ()
+            assert set(asked) <= set(METRICS) and column.metric.startswith((*asked, *truth))
     if any("sndcgan" in row.config for row in table.rows):
         pytest.importorskip("ganattn.methods.sndcgan", reason="SNDCGAN is not built yet")
     trainings = {r.training(c) for r in table.rows for c in table.columns} - {None}
@@ -108,12 +110,12 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
     printed = text.compare(read_table("ugatit-1"), tmp_path)
     assert cells(printed, "U-GAT-IT") == ["11.61 ± 0.57", "12.34 ± 0.56", "11.52 ± 0.57", "-"]
     assert cells(printed, "U-GAT-IT w/ IN")[1::2] == ["-", "30.00 at step 10,000 of 1,000,000"]
-    assert cells(printed, "U-GAT-IT w/ LN")[1] == "12.50 (2 runs)"
-    told = (
+    assert cells(printed, "U-GAT-IT w/ LN")[1] == "12.50 ± 2.12 (2 runs)"
+    qualifiers = (
         "Measured with convention tf; features inception 6726825d; estimator blocks of 10, "
         "standard error; weights [0.5, 0.5]; samples [100, 100]."
     )
-    assert printed.splitlines().count(told) == 1
+    assert printed.splitlines().count(qualifiers) == 1
     assert f"{tmp_path}/light is not ugatit:selfie2anime: config.method.light is True" in printed
     assert "other data is" not in printed and "quick is" not in printed
     todo = commands(printed)
@@ -139,13 +141,16 @@ def test_one_way_systems_are_trained_for_each_direction(tmp_path):
     ]
 
 
-def test_statistics_over_runs():
-    results = [{"metric": "fid", "step": 5, "value": v} for v in (25.0, 21.0, 22.0)]
-    found = [runs.Run(None, {"optimizer": {"total_steps": 5}}, [r], 5) for r in results]
+def test_statistics_over_runs(tmp_path):
+    found = []
+    for value in (25.0, 21.0, 22.0):
+        results = [{"metric": "fid", "step": 5, "value": value}]
+        folder = make_run(tmp_path / str(value), "cyclegan:", results, optimizer__total_steps=5)
+        found.append(Run(folder))
     row = Row("x", ["25.42", "26.11"], "x")
     columns = [Column(name=s, metric="fid", statistic=s) for s in ("lowest", "median")]
     table = Table("", "", columns, [row])
-    printed = [text._measured(table, row, c, {row.training(c): found}) for c in columns]
+    printed = [text._value(table, row, c, {row.training(c): found}) for c in columns]
     assert printed == ["21.00 (3 runs)", "22.00 (3 runs)"]
 
 
@@ -163,18 +168,19 @@ def test_statistics_over_runs():
     ],
 )
 def test_data_sets_are_told_by_their_names(tmp_path, path, name, same):
-    run = runs.Run(tmp_path, {"data": {"source": "folder", "path": path}}, [], 0)
-    assert run.has(name) == same
+    config = {"data": {"source": "folder", "path": path}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert runs.has_data(Run(tmp_path), name) == same
 
 
-def test_broken_runs_are_passed_over(tmp_path, caplog):
+def test_broken_runs_are_skipped(tmp_path, caplog):
     make_run(tmp_path / "whole", "guidance:horse2zebra")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{")
     (tmp_path / "whole" / "evaluation.jsonl").write_text('[1]\n{"step": "x"}\n{"step')
     printed = text.compare(read_table("guidance-1"), tmp_path)
     assert "Measured by 1 runs" in printed and "broken/config.json" in caplog.text
-    assert caplog.text.count("is no result") == 3
+    assert caplog.text.count("not a result") == 3
 
 
 def test_results_are_added_behind_half_a_line(tmp_path):
@@ -190,4 +196,28 @@ def test_the_command_line(capsys, tmp_path):
     assert "1.03 ± 0.35" in capsys.readouterr().out
     assert cli.main(["table", "guidance-2"]) == 2
     err = capsys.readouterr().err
-    assert err.count("\n") == 1 and "no table 'guidance-2': use one of guidance-1, spap-1" in err
+    assert (
+        err.count("\n") == 1
+        and "no table 'guidance-2': use one of guidance-1, procedural, spap-1" in err
+    )
+
+
+def test_procedural_runs_are_means_over_directions_and_seeds(tmp_path):
+    short = {"optimizer__total_steps": 400, "optimizer__decay_start_step": 200}
+    for seed, (one, other) in enumerate(((0.1, 0.2), (0.2, 0.3))):
+        results = [
+            {"step": s, "metric": "mask_l1", "direction": d, "value": v}
+            for s, d, v in ((200, "a2b", 9.0), (400, "a2b", one), (400, "b2a", other))
+        ]
+        make_run(tmp_path / str(seed), "ugatit:quickstart", results, 400, **short)
+    make_run(tmp_path / "long", "ugatit:quickstart", results, 800)
+    printed = text.compare(read_table("procedural"), tmp_path)
+    assert cells(printed, "U-GAT-IT")[:2] == ["0.135", "0.200 ± 0.071 (2 runs)"]
+    assert cells(printed, "U-GAT-IT without CAM")[-2:] == ["", ""]  # there is nothing to measure
+    assert cells(printed, "CycleGAN")[1] == "-"
+    assert f"{tmp_path}/long is not ugatit:quickstart: config.optimizer.total_steps" not in printed
+    assert commands(printed)[0] == (
+        "ganattn train --config configs/spap_cyclegan.py:vanilla,quickstart --workdir "
+        f"{tmp_path}/spap_cyclegan_vanilla_quickstart --config.optimizer.total_steps=400 "
+        "--config.optimizer.decay_start_step=200 --config.method.pyramid_start_step=200"
+    )

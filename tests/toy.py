@@ -37,9 +37,13 @@ class Toy(Method):
         def adam():
             return optimizers.adam(optax.constant_schedule(0.01), 0.5, 0.999, 1e-4)
 
-        networks = {"generator": Generator(config.method.width), "critic": nn.Conv(1, (3, 3))}
+        networks = {
+            "generator": Generator(config.method.width),
+            "discriminator": nn.Conv(1, (3, 3)),
+        }
         groups = {name: (name,) for name in networks}
-        return cls(networks, groups, {name: adam() for name in networks})
+        decay = config.method.get("ema_decay", 0.0)
+        return cls(networks, groups, {name: adam() for name in networks}, ema_decay=decay)
 
     def network_input(self, name):
         return jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
@@ -58,15 +62,15 @@ class Toy(Method):
 
     def _loss(self, variables, a, b, sign):
         fake = self.networks["generator"].apply(variables["generator"], a)
-        scores = [self.networks["critic"].apply(variables["critic"], x) for x in (fake, b)]
-        return sign * (scores[0].mean() - scores[1].mean()) + jnp.square(scores[0]).mean()
+        discriminator = self.networks["discriminator"]
+        logits = [discriminator.apply(variables["discriminator"], x) for x in (fake, b)]
+        return sign * (logits[0].mean() - logits[1].mean()) + jnp.square(logits[0]).mean()
 
     def step(self, state, batch, draws):
-        rng = jax.random.fold_in(state.rng, state.step)
-        keys = self.examples.keys(rng, len(batch["a"]))
+        keys = self.examples.keys(jax.random.fold_in(state.rng, state.step), len(batch["a"]))
         noise = jax.vmap(lambda key: jax.random.normal(key, (SIZE, SIZE, 3)))(keys)
         a, b, metrics = batch["a"] + 0.1 * noise, batch["b"], {}
-        for name, sign in (("critic", 1.0), ("generator", -1.0)):
+        for name, sign in (("discriminator", 1.0), ("generator", -1.0)):
             trained, carried = split_networks(state.variables, (name,))
 
             def loss(trained, variables=state.variables, carried=carried, sign=sign):
@@ -76,18 +80,18 @@ class Toy(Method):
             value, gradients = jax.value_and_grad(loss)(self.examples.vary(trained))
             state = self.update(state, name, gradients, carried)
             metrics[f"{name}/loss"] = value
-        loss = self.examples.mean(metrics["critic/loss"])
-        memory = {"mean": 0.9 * state.memory["mean"] + 0.1 * loss}
-        return state.replace(memory=memory), metrics
+        average = self.examples.mean(metrics["discriminator/loss"])
+        return state.replace(memory={"mean": 0.9 * state.memory["mean"] + 0.1 * average}), metrics
 
     def generate(self, variables, inputs, direction=None, rng=None):
         self.direction(direction)
-        return Output(self.networks["generator"].apply(variables["generator"], inputs["image"]))
+        images = self.networks["generator"].apply(variables["generator"], inputs["image"])
+        return Output(images, OrderedDict(red=images[..., :1]))
 
     def panels(self, variables, batch, rng):
-        images = self.generate(variables, {"image": batch["a"]}).images
-        columns = {"source": batch["a"], "attention": images[..., :1], "translation": images}
-        return OrderedDict(a2b=OrderedDict(columns))
+        output = self.generate(variables, {"image": batch["a"]})
+        images = {"attention": output.heatmap, "translation": output.images}
+        return OrderedDict(a2b=OrderedDict(source=batch["a"], **images))
 
 
 class Batches:
@@ -126,9 +130,11 @@ class At:
         pass
 
 
-def configure(total=6, width=3, **fields):
+def configure(total=6, width=3, ema_decay=0.0, **fields):
     config = base()
     config.method = Config({"name": "toy", "width": width})
+    if ema_decay:
+        config.method.ema_decay = ema_decay
     config.optimizer = Config({"total_steps": total})
     config.data.batch_size = 8
     config.train.update(

@@ -1,16 +1,25 @@
-"""How well a heat map finds an object."""
+"""Attention metrics: overlap of heat maps with masks, and how often each class is attended."""
+
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ganattn.errors import ConfigError
+from ganattn.evaluation.examples import Example, Examples
+from ganattn.evaluation.labels import by_class, true_labels
+from ganattn.evaluation.metrics import MeanOverImages, Metric
+from ganattn.evaluation.options import Settings
+from ganattn.runs.results import Result
+
 
 def heatmap_iou(heatmaps: ArrayLike, masks: ArrayLike, threshold: float = 0.5) -> float:
     """Mean intersection over union of masks and the hot parts of heat maps.
 
-    heatmaps (n, h', w', 1), masks (n, h, w), bool. A heat map is enlarged bilinearly to its mask,
-    and stretched to [0, 1]; hot is what lies above the threshold. A picture without a mask and
-    hot pixels counts as 1; a constant map has no hot pixels.
+    heatmaps (n, h', w', 1), masks (n, h, w), bool. A heat map is resized bilinearly to its mask and
+    stretched to [0, 1]; hot pixels are those above the threshold. An image without mask and hot
+    pixels counts as 1; a constant map has no hot pixels.
     """
     masks = np.asarray(masks, bool)
     hot = stretched(heatmaps, masks.shape) > threshold
@@ -19,28 +28,28 @@ def heatmap_iou(heatmaps: ArrayLike, masks: ArrayLike, threshold: float = 0.5) -
 
 
 class ClassAttention:
-    """How often each class of objects is attended, as Lin et al. 2021 count it.
+    """Counts how often each class of objects is attended, after Lin et al. 2021.
 
     A pixel is crucial where the heat map, stretched to [0, 1], is above `alpha`; a class is
-    attended in a picture when at least `share` of its pixels are crucial.
+    attended in an image when at least `share` of its pixels are crucial.
     """
 
     def __init__(self, classes: int, alpha: float = 0.5, share: float = 0.5):
         self._alpha, self._share = alpha, share
-        self._pictures = 0
+        self.images = 0
         self._present, self._attended, self._objects = np.zeros((3, classes), np.int64)
         self._has_instances = True
 
     def add(
         self, heatmaps: ArrayLike, labels: ArrayLike, instances: ArrayLike | None = None
     ) -> None:
-        """Counts pictures: heatmaps (n, h', w', 1), labels (n, h, w), ids outside are void.
+        """Adds images: heatmaps (n, h', w', 1), labels (n, h, w); ids of no class are void.
 
-        instances (n, h, w): an id for each object, which are counted where they are given.
+        instances (n, h, w): an id for each object; objects are counted where they are given.
         """
         labels = np.asarray(labels)
         crucial = stretched(heatmaps, labels.shape) > self._alpha
-        self._pictures += len(labels)
+        self.images += len(labels)
         self._has_instances &= instances is not None
         for i, label in enumerate(labels):
             for number in np.unique(label[(label >= 0) & (label < len(self._present))]):
@@ -53,23 +62,23 @@ class ClassAttention:
     def table(self) -> list[dict[str, float]]:
         """For each class "intensity", "frequency" and "average", NaN where nothing was counted.
 
-        intensity: the share of its pictures in which it is attended. frequency: the share of the
-        pictures that show it. average: its objects a picture.
+        intensity: share of its images in which it is attended. frequency: share of the images that
+        show it. average: number of its objects per image.
         """
-        pictures = max(self._pictures, 1)
+        images = max(self.images, 1)
         rows = zip(self._present, self._attended, self._objects, strict=True)
         return [
             {
                 "intensity": attended / present if present else float("nan"),
-                "frequency": present / pictures,
-                "average": objects / pictures if self._has_instances else float("nan"),
+                "frequency": present / images,
+                "average": objects / images if self._has_instances else float("nan"),
             }
             for present, attended, objects in rows
         ]
 
 
 def stretched(heatmaps: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Heat maps (n, h', w', 1) as (n, h, w) in [0, 1]: enlarged bilinearly, each to its own range.
+    """Heat maps (n, h', w', 1) as (n, h, w) in [0, 1]: resized bilinearly, each to its own range.
 
     A map with a single value becomes zeros.
     """
@@ -77,3 +86,62 @@ def stretched(heatmaps: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     maps = np.asarray(large, np.float64)[..., 0]
     low, high = (f(maps, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
     return (maps - low) / np.where(high > low, high - low, np.inf)
+
+
+class AttentionByClass(Metric):
+    """How often each class is attended, and how often it occurs."""
+
+    CONVENTION = "map above 0.5 in half of a class's pixels"
+    COLUMNS = (
+        ("attention_intensity", "intensity", CONVENTION),
+        ("class_frequency", "frequency", ""),
+        ("average_frequency", "average", ""),
+    )
+
+    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+        super().__init__(names, examples, settings)
+        self._set, self._read = true_labels(examples, settings, "source")
+        self._counts = ClassAttention(len(self._set))
+
+    def add(self, example: Example) -> None:
+        """Counts the classes of one image, and their objects where an instance map fits."""
+        label, instance = self._read(example), example.instance
+        fits = instance is not None and instance.shape == label.shape
+        heatmap = attention_of(example)[None]
+        self._counts.add(heatmap, label[None], instance[None] if fits else None)  # type: ignore[index]
+
+    def results(self) -> list[Result]:
+        """Three results with the values of every class."""
+        table, samples = self._counts.table(), [self._counts.images] * 2
+        results = []
+        for metric, column, convention in self.COLUMNS:
+            values = np.array([row[column] for row in table])
+            finite = values[~np.isnan(values)]
+            results.append(
+                {
+                    "metric": metric,
+                    "value": float(finite.mean()) if finite.size else None,
+                    "per_class": by_class(self._set.names, values),
+                    "samples": samples,
+                    **({"convention": convention} if convention else {}),
+                }
+            )
+        return results
+
+
+class AttentionIou(MeanOverImages):
+    """Overlap of the hot part of heat maps with the mask of the object."""
+
+    needs = ("mask",)
+
+    def values(self, example: Example) -> dict[str, float]:
+        """See `MeanOverImages`."""
+        assert example.mask is not None
+        return {"": heatmap_iou(attention_of(example)[None], example.mask[None])}
+
+
+def attention_of(example: Example) -> np.ndarray:
+    """The attention map of an example; raises ConfigError where the method has none."""
+    if example.attention is None:
+        raise ConfigError("the method has no attention maps: leave out the attention metrics")
+    return example.attention

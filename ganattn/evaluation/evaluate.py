@@ -1,4 +1,4 @@
-"""Scores a run, or any pictures, and writes what was found as lines of `evaluation.jsonl`."""
+"""Evaluates a run, or any images; results have the form of lines of `evaluation.jsonl`."""
 
 import time
 from collections.abc import Collection, Sequence
@@ -8,44 +8,49 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from ganattn.evaluation import scorers
-from ganattn.evaluation.runs import Run
-from ganattn.evaluation.settings import Settings
-from ganattn.evaluation.subjects import Pictures, Subject
-from ganattn.figures import save_picture
+from ganattn.evaluation import metrics as registry
+from ganattn.evaluation.examples import Example, Examples, as_uint8, of_images
+from ganattn.evaluation.options import Settings
+from ganattn.evaluation.snapshots import Snapshot
+from ganattn.figures import save_grid, save_picture
 from ganattn.runs.results import Result
+
+ROWS = 8  # of the grids
 
 
 def evaluate_run(
-    run: Run,
+    snapshot: Snapshot,
     metrics: Collection[str],
     settings: Settings | None = None,
     *,
     directions: Sequence[str] = (),
     output: Path | None = None,
+    grids: Path | None = None,
 ) -> list[Result]:
-    """Scores what a run makes of its test examples, direction by direction.
+    """Evaluates the images that a run generates for its test examples, direction by direction.
 
-    directions: the method's own unless some are given. output: folder for the made pictures, as
-    OUTPUT/DIRECTION/NAME.png. Raises ConfigError and DataError before a picture is made where that
-    is possible.
+    metrics: names of METRICS. directions: default: all of the method. output: folder for the
+    generated images, as OUTPUT/DIRECTION/NAME.png. grids: folder for result_DIRECTION.png, the
+    first examples side by side. Raises ConfigError and DataError, where possible before an image is
+    generated.
     """
     settings = settings or Settings()
-    names = tuple(directions) or run.method.directions
-    subjects = {direction: run.subject(direction) for direction in names}
-    prepared = {d: scorers.create(metrics, subject, settings) for d, subject in subjects.items()}
-    told: Result = {"step": run.step}
-    if not run.batches.tests.held_out:
-        told["split"] = "training pictures, there are no test pictures"
+    examples = [snapshot.examples(name) for name in directions or snapshot.method.directions]
+    prepared = [registry.create(metrics, each, settings) for each in examples]
+    origin: Result = {"step": snapshot.step}
+    if not snapshot.batches.tests.held_out:
+        origin["split"] = "training images, there are no test images"
     results = []
-    for direction, subject in subjects.items():
-        folder = None if output is None else output / direction
-        found = _score(subject, prepared.pop(direction), settings, direction, folder)
-        results += [{**told, "direction": direction, **line} for line in found]
+    for each, consumers in zip(examples, prepared, strict=True):
+        direction = each.title
+        images = None if output is None else output / direction
+        grid = None if grids is None else grids / f"result_{direction}.png"
+        lines = _consume(each, consumers, settings, images, grid)
+        results += [{**origin, "direction": direction, **line} for line in lines]
     return results
 
 
-def evaluate_pictures(
+def evaluate_images(
     fakes: Any,
     reals: Any,
     metrics: Collection[str],
@@ -54,65 +59,87 @@ def evaluate_pictures(
     source: Any = None,
     size: int | None = None,
 ) -> list[Result]:
-    """Scores pictures, whoever made them.
+    """Evaluates images produced by any tool.
 
-    fakes, reals, source: folders, arrays (n, h, w, 3), or iterables, see `sources.source`; reals
-    may be an .npz file of statistics. source: what the fakes were made from. size: side of a square
-    to which all are resized first. Raises ConfigError and DataError.
+    fakes, reals, source: folders, arrays (n, h, w, 3), or iterables, see `examples.image_set`;
+    reals may be an .npz file of statistics. source: the images that the fakes were generated from.
+    metrics: names of METRICS. size: side of a square to which all are resized first. Raises
+    ConfigError and DataError.
     """
     settings = settings or Settings()
-    subject = Pictures(fakes, reals, source, size)
-    found = _score(subject, scorers.create(metrics, subject, settings), settings, "fakes", None)
+    examples = of_images(fakes, reals, source, size)
+    lines = _consume(examples, registry.create(metrics, examples, settings), settings)
     return [
-        {"step": 0, **line} if size is None else {"step": 0, **line, "size": size} for line in found
+        {"step": 0, **line} if size is None else {"step": 0, **line, "size": size} for line in lines
     ]
 
 
 def describe(result: Result) -> str:
-    """One line for a person: the score, its convention, its features and how many pictures."""
+    """One line for a person: the value, its convention, its features and numbers of images."""
     value, deviation = result["value"], result.get("std")
-    shown = "not finite" if value is None or not np.isfinite(value) else f"{value:.6g}"
+    text = "not finite" if value is None or not np.isfinite(value) else f"{value:.6g}"
     if deviation is not None and np.isfinite(deviation):
-        shown += f" +- {deviation:.2g}"
-    told = [
+        text += f" +- {deviation:.2g}"
+    notes = [
         str(result[part])
         for part in ("estimator", "weights", "convention", "features", "label_set", "split")
         if result.get(part)
     ]
     if result.get("features") and not result.get("comparable"):
-        told.append("not comparable with published numbers")
-    counts = result.get("samples", [])
-    sides = ("made", "real", "source")
-    told += [f"{n or 'unknown'} {side}" for n, side in zip(counts, sides, strict=False)]
+        notes.append("not comparable with published numbers")
+    counts = zip(result.get("samples", []), ("generated", "real", "source"), strict=False)
+    notes += [f"{count or 'unknown'} {side}" for count, side in counts]
     head = " ".join(str(result[k]) for k in ("metric", "direction") if result.get(k))
-    return f"{head}: {shown} ({', '.join(told)})"
+    return f"{head}: {text} ({', '.join(notes)})"
 
 
 def describe_classes(result: Result) -> str:
-    """One line with the score of every class, "" where the result has none."""
-    classes = result.get("per_class", {})
-    shown = {name: "none" if value is None else f"{value:.4g}" for name, value in classes.items()}
-    return ", ".join(f"{name} {value}" for name, value in shown.items())
+    """One line with the value of every class, "" where the result has none."""
+    values = result.get("per_class", {})
+    texts = {name: "none" if value is None else f"{value:.4g}" for name, value in values.items()}
+    return ", ".join(f"{name} {text}" for name, text in texts.items())
 
 
-def _score(
-    subject: Subject,
-    wanted: Sequence[scorers.Scorer],
+def _consume(
+    examples: Examples,
+    metrics: Sequence[registry.Metric],
     settings: Settings,
-    title: str,
-    output: Path | None,
+    output: Path | None = None,
+    grid: Path | None = None,
 ) -> list[Result]:
-    start = time.monotonic()
-    adding = [scorer for scorer in wanted if scorer.wants_pictures]
+    """Passes every example to the metrics; also writes images and a grid where asked to."""
+    start, first = time.monotonic(), list[Example]()
+    streaming = [metric for metric in metrics if metric.streams]
     quiet = None if settings.progress else True
-    with tqdm(total=subject.count or None, desc=title, unit="picture", disable=quiet) as bar:
-        for made in subject.fakes() if adding or output else ():
-            for scorer in adding:
-                scorer.add(made)
+    with tqdm(
+        total=examples.count or None, desc=examples.title, unit="image", disable=quiet
+    ) as bar:
+        for example in examples.stream() if streaming or output or grid else ():
+            for metric in streaming:
+                metric.add(example)
             if output is not None:
-                for i, image in enumerate(made.images):
-                    save_picture(output / f"{subject.name(made.first + i)}.png", image)
-            bar.update(len(made.images))
-    results = [line for scorer in wanted for line in scorer.results()]
+                save_picture(output / f"{example.name}.png", example.generated)
+            if grid is not None and len(first) < ROWS:
+                first.append(example)
+            bar.update()
+    if grid is not None:
+        save_grid(grid, _columns(first))
+    results = [line for metric in metrics for line in metric.results()]
     seconds = round(time.monotonic() - start, 2)
     return [{**line, "seconds": seconds} for line in results]
+
+
+def _columns(examples: Sequence[Example]) -> dict[str, np.ndarray]:
+    """The columns of a grid, as far as they are known; heat maps are laid over the first one."""
+    columns: dict[str, list[Any]] = {
+        "source": [example.source for example in examples],
+        "attention": [example.attention for example in examples],
+        "generated": [example.generated for example in examples],
+        "target": [example.target for example in examples],
+    }
+    known = {
+        name: np.stack([x if name == "attention" else as_uint8(x) for x in images])
+        for name, images in columns.items()
+        if images[0] is not None
+    }
+    return known if "source" in known else {"generated": known.pop("generated"), **known}

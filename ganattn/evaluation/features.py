@@ -1,8 +1,9 @@
-"""Pictures to feature vectors: by Inception as the papers' tools feed it, or by any callable."""
+"""Features of images: Inception's, with the papers' preprocessing, or those of any callable."""
 
 import os
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -12,8 +13,8 @@ from jax import Array
 from PIL import Image
 
 from ganattn.errors import ConfigError, DataError
-from ganattn.evaluation.batched import Batched
-from ganattn.evaluation.names import CONVENTIONS
+from ganattn.evaluation.options import CONVENTIONS, load_callable
+from ganattn.inference.batched import Batched
 from ganattn.interop.inception import (
     check_inception,
     from_pytorch_fid,
@@ -27,9 +28,9 @@ Features = Callable[[np.ndarray], np.ndarray]  # (n, h, w, 3) uint8 -> (n, d)
 
 
 class Provenance(NamedTuple):
-    """Where features come from, as every score says.
+    """Where features come from, as every result that uses them says.
 
-    digest: that tells their parameters apart, "" where unknown. comparable: with published numbers.
+    digest: identifies their parameters, "" where unknown. comparable: with published numbers.
     """
 
     name: str
@@ -39,11 +40,11 @@ class Provenance(NamedTuple):
 
 
 class NetworkFeatures:
-    """Features by a function of variables and pictures, which are spread over the devices.
+    """Features by a function of variables and images, spread over the devices.
 
-    apply: (variables, prepared pictures) -> (n, d). load: gives the variables, when the first
-    picture comes. prepare: (n, h, w, 3) uint8 -> what `apply` takes, float32 by default.
-    batch_size, devices: as `Batched` has them.
+    apply: (variables, prepared images) -> (n, d). load: returns the variables; it is called for the
+    first image. prepare: (n, h, w, 3) uint8 -> the input of `apply`, float32 by default.
+    batch_size, devices: see `Batched`.
     """
 
     def __init__(
@@ -56,21 +57,21 @@ class NetworkFeatures:
         batch_size: int = BATCH,
         devices: Sequence[jax.Device] | None = None,
     ):
-        self.provenance = provenance
-        self._prepare = prepare or (lambda pictures: pictures.astype(np.float32))
-        self._create = lambda: Batched(apply, load(), batch_size, devices)
-        self.batch_size = batch_size
+        self.provenance, self.batch_size = provenance, batch_size
+        self._apply, self._load, self._devices = apply, load, devices
+        self._prepare = prepare or (lambda images: images.astype(np.float32))
 
     @cached_property
-    def _apply(self) -> Batched:
-        return self._create()
+    def _compiled(self) -> tuple[Batched, Any]:
+        apply = Batched(self._apply, self.batch_size, self._devices)
+        return apply, apply.place(self._load())
 
-    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         """(n, h, w, 3) uint8 to (n, d) float32."""
-        size = self._apply.batch_size
+        apply, variables = self._compiled
         parts = [
-            self._apply(self._prepare(pictures[start : start + size]))
-            for start in range(0, len(pictures), size)
+            apply(variables, self._prepare(images[start : start + apply.batch_size]))
+            for start in range(0, len(images), apply.batch_size)
         ]
         return np.concatenate(parts).astype(np.float32, copy=False)
 
@@ -78,8 +79,8 @@ class NetworkFeatures:
 class InceptionFeatures(NetworkFeatures):
     """The features of FID and KID.
 
-    load: gives the variables of `networks.inception.Inception`. provenance: its convention is one
-    of `network_input`. layer: of Inception's outputs, "2048" for the scores that papers print.
+    load: returns the variables of `networks.inception.Inception`. provenance: its convention is one
+    of those of `network_input`. layer: output of Inception, "2048" for published numbers.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class InceptionFeatures(NetworkFeatures):
             lambda variables, images: network.apply(variables, images)[layer],
             load,
             provenance,
-            lambda pictures: network_input(pictures, convention),
+            lambda images: network_input(images, convention),
             batch_size=batch_size,
             devices=devices,
         )
@@ -105,7 +106,7 @@ class InceptionFeatures(NetworkFeatures):
     def from_file(
         cls, path: str | os.PathLike, convention: str = "pytorch-fid", layer: str = "2048"
     ) -> Self:
-        """From pytorch-fid's weight file; raises ForeignFileError for any other content."""
+        """From pytorch-fid's weight file; raises ForeignFileError for a file of other content."""
         _known(convention, layer)
         digest = check_inception(path)
         name = "inception" if layer == "2048" else f"inception {layer}"
@@ -113,15 +114,27 @@ class InceptionFeatures(NetworkFeatures):
 
     @classmethod
     def random(cls, convention: str = "pytorch-fid", layer: str = "2048") -> Self:
-        """With random weights, the same on every machine: for trends, not for papers."""
+        """With random weights, equal on every machine: for trends, not comparable with papers."""
         _known(convention, layer)
         name = "random-inception" if layer == "2048" else f"random-inception {layer}"
         origin = Provenance(name, convention, "built-in")
         return cls(lambda: from_pytorch_fid(random_inception()), origin, layer)
 
 
+def load_features(name: str | None, convention: str, layer: str = "2048") -> Features:
+    """Features of a weight file or "module:function"; None is Inception with random weights.
+
+    Raises ConfigError for a function that cannot be imported, ForeignFileError for a wrong file.
+    """
+    if name is None:
+        return InceptionFeatures.random(convention, layer)
+    if ":" in name and not Path(name).exists():
+        return load_callable(name)
+    return InceptionFeatures.from_file(name, convention, layer)
+
+
 def provenance(features: Features) -> Provenance:
-    """The `provenance` that a callable has, or its name."""
+    """The attribute `provenance` of a callable, or one with the callable's name."""
     given = getattr(features, "provenance", None)
     if isinstance(given, Provenance):
         return given
@@ -129,31 +142,31 @@ def provenance(features: Features) -> Provenance:
     return Provenance(f"{getattr(features, '__module__', '')}:{name}".lstrip(":"))
 
 
-def network_input(pictures: np.ndarray, convention: str) -> Any:
-    """(n, h, w, 3) uint8 to what Inception takes: (n, 299, 299, 3) float32.
+def network_input(images: np.ndarray, convention: str) -> Any:
+    """(n, h, w, 3) uint8 to the input of Inception: (n, 299, 299, 3) float32.
 
-    "pytorch-fid": bilinear, neither smoothed nor rounded; [-1, 1]. "tf": as the graph of the FID's
-    authors (and torch-fidelity) does it, bilinear from the upper left corners of the pixels;
-    (x - 128) / 128. "clean": clean-fid's, smoothed bicubic by Pillow in floats; (x - 128) / 128.
+    "pytorch-fid": bilinear, neither antialiased nor rounded; [-1, 1]. "tf": the graph of the FID's
+    authors (and torch-fidelity), bilinear from the upper left corners of the pixels;
+    (x - 128) / 128. "clean": clean-fid, antialiased bicubic by Pillow in floats; (x - 128) / 128.
     """
     if convention == "clean":
-        return (np.stack([_smoothed(picture) for picture in pictures]) - 128) / np.float32(128)
+        return (np.stack([_smoothed(image) for image in images]) - 128) / np.float32(128)
     if convention == "tf":
-        return _tensorflow_input(pictures)
+        return _tensorflow_input(images)
     _known(convention)
-    return _pytorch_input(pictures)
+    return _pytorch_input(images)
 
 
 @jax.jit
-def _pytorch_input(pictures: Array) -> Array:
-    images = pictures.astype(jnp.float32) / 255
+def _pytorch_input(images: Array) -> Array:
+    images = images.astype(jnp.float32) / 255
     shape = (len(images), SIDE, SIDE, images.shape[-1])
     return 2 * jax.image.resize(images, shape, "linear", antialias=False) - 1
 
 
 @jax.jit
-def _tensorflow_input(pictures: Array) -> Array:
-    images = pictures.astype(jnp.float32)
+def _tensorflow_input(images: Array) -> Array:
+    images = images.astype(jnp.float32)
     for axis in (1, 2):
         images = _stretched(images, axis)
     return (images - 128) / 128
@@ -169,12 +182,12 @@ def _stretched(images: Array, axis: int) -> Array:
     return one + (other - one) * share
 
 
-def _smoothed(picture: np.ndarray) -> np.ndarray:
+def _smoothed(image: np.ndarray) -> np.ndarray:
     channels = [
-        Image.fromarray(picture[..., i].astype(np.float32)).resize(
+        Image.fromarray(image[..., i].astype(np.float32)).resize(
             (SIDE, SIDE), Image.Resampling.BICUBIC
         )
-        for i in range(picture.shape[-1])
+        for i in range(image.shape[-1])
     ]
     return np.clip(np.stack([np.asarray(channel) for channel in channels], -1), 0, 255)
 
@@ -186,12 +199,12 @@ def _known(convention: str, layer: str = TAPS[-1]) -> None:
         raise ConfigError(f"the convention is {convention!r}: use one of {', '.join(CONVENTIONS)}")
 
 
-def checked(features: Features, pictures: np.ndarray) -> np.ndarray:
-    """`features(pictures)`; raises DataError when they are not a row of numbers a picture."""
-    found = np.asarray(features(pictures))
-    if found.ndim != 2 or len(found) != len(pictures):
+def extract(features: Features, images: np.ndarray) -> np.ndarray:
+    """`features(images)`; raises DataError unless they are (images, channels)."""
+    result = np.asarray(features(images))
+    if result.ndim != 2 or len(result) != len(images):
         raise DataError(
-            f"{provenance(features).name} made {found.shape} of {len(pictures)} pictures: it must "
-            "return (pictures, channels)"
+            f"{provenance(features).name} returned {result.shape} for {len(images)} images: it "
+            "must return (images, channels)"
         )
-    return found
+    return result

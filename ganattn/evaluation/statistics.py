@@ -1,26 +1,30 @@
-"""Mean and covariance of features in float64, gathered batch by batch."""
+"""Mean and covariance of features in float64, accumulated over images and cached by content."""
 
 import dataclasses
+import hashlib
 import os
 import zipfile
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from tqdm import tqdm
 
 from ganattn.errors import DataError
+from ganattn.evaluation.examples import ImageSet, image_set
+from ganattn.evaluation.features import BATCH, Features, extract, provenance
 
-KEEP = 10_000  # pictures whose features are kept: 80 MB of Inception's
+KEEP = 10_000  # images whose features are kept: 80 MB of Inception's
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
-    """What FID and KID need of a set of pictures.
+    """What FID and KID need of a set of images.
 
     mean: (d,) and spread: (d, d) float64, the sum of outer products around the mean, or None where
-    features (count, d) float32 are kept. digest: of where they came from, "" if unknown.
+    features (count, d) float32 are kept.
     """
 
     count: int
@@ -30,16 +34,16 @@ class Statistics:
 
     @classmethod
     def of(cls, features: ArrayLike) -> Self:
-        """Those of (n, d) features; raises DataError unless they are finite numbers, n > 0."""
+        """Statistics of (n, d) features; raises DataError unless they are finite and n > 0."""
         features = np.asarray(features)
         _check(features)
         return cls(len(features), features.mean(0, np.float64), None, features)
 
     @cached_property
     def covariance(self) -> np.ndarray:
-        """(d, d) float64, the unbiased one; raises DataError for fewer than two pictures."""
+        """(d, d) float64, unbiased; raises DataError for fewer than two images."""
         if self.count < 2:
-            raise DataError(f"a covariance needs two pictures, there is {self.count}: give more")
+            raise DataError(f"a covariance needs two images, there is {self.count}: give more")
         if self.spread is not None:
             return self.spread / (self.count - 1)
         centred = self.centred
@@ -65,9 +69,9 @@ class Statistics:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
-        """Reads a file of `save`, or of pytorch-fid, which does not say its count: 0.
+        """Reads a file of `save` or of pytorch-fid, whose count is unknown: 0.
 
-        Raises DataError for a file that is neither.
+        Raises DataError for another file.
         """
         arrays = load_arrays(Path(path))
         if "features" in arrays:
@@ -76,7 +80,7 @@ class Statistics:
         if mean is None or covariance is None or covariance.shape != (mean.size, mean.size):
             raise DataError(f"{path} has no mu (d,) and sigma (d, d): give a file of statistics")
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
-            raise DataError(f"{path} holds values that are not finite: make the statistics anew")
+            raise DataError(f"{path} holds values that are not finite: recreate the statistics")
         count = int(arrays.get("count", 0))
         loaded = cls(count, np.asarray(mean, np.float64), None, None)
         loaded.__dict__["covariance"] = np.asarray(covariance, np.float64)
@@ -84,10 +88,10 @@ class Statistics:
 
 
 class Moments:
-    """Gathers `Statistics` in constant memory, whatever the number of batches.
+    """Accumulates `Statistics` in constant memory, for any number of batches.
 
-    keep: features are kept up to so many pictures (None: all of them, which KID needs), and only
-    their moments from then on.
+    keep: number of images up to which features are kept (None: all, which KID needs); beyond it
+    only their moments are.
     """
 
     def __init__(self, keep: int | None = KEEP):
@@ -98,7 +102,7 @@ class Moments:
         self._spread = np.zeros((0, 0))
 
     def add(self, features: ArrayLike) -> None:
-        """Takes in (n, d) features; raises DataError for NaN or another d."""
+        """Adds (n, d) features; raises DataError for NaN or another d."""
         features = np.asarray(features)
         _check(features)
         if self._kept is not None:
@@ -110,7 +114,7 @@ class Moments:
         self._merge(features.astype(np.float64))
 
     def _merge(self, features: np.ndarray) -> None:
-        """Chan, Golub and LeVeque 1979: exact whatever the batches are."""
+        """Chan, Golub and LeVeque 1979: exact for any division into batches."""
         if not self._mean.size:
             self._mean = np.zeros(features.shape[1])
             self._spread = np.zeros((features.shape[1],) * 2)
@@ -123,16 +127,66 @@ class Moments:
         self._count = total
 
     def statistics(self) -> Statistics:
-        """Those of everything so far; raises DataError when nothing came."""
+        """Statistics of everything added so far; raises DataError when nothing was."""
         if not self._count:
-            raise DataError("no pictures to take statistics of: give at least two")
+            raise DataError("at least two images are needed for statistics, there are none")
         if self._kept is not None:
             return Statistics.of(np.concatenate(self._kept))
         return Statistics(self._count, self._mean, self._spread)
 
 
+def collect(
+    images: Any,
+    features: Features,
+    *,
+    title: str = "images",
+    size: int | None = None,
+    keep: int | None = KEEP,
+    cache: Path | None = None,
+    progress: bool = False,
+) -> Statistics:
+    """Statistics of the features of images.
+
+    images, title, size: see `image_set`; or an .npz file of statistics, such as pytorch-fid's.
+    keep: see `Moments`. cache: folder where features are kept under the digests of the images and
+    of the network, if both have one. progress: draws a bar on a terminal. Raises DataError for what
+    is wrong with an image.
+    """
+    if isinstance(images, str | os.PathLike) and Path(images).suffix == ".npz":
+        return Statistics.load(images)
+    images = image_set(images, title, size)
+    path = _cache_path(images, features, cache)
+    cached = None if path is None else _restore(path)
+    if cached is not None:
+        return cached
+    moments, quiet = Moments(keep), None if progress else True
+    with tqdm(total=images.count, desc=images.title, unit="image", disable=quiet) as bar:
+        for batch in images.batches(getattr(features, "batch_size", BATCH)):
+            moments.add(extract(features, batch))
+            bar.update(len(batch))
+    statistics = moments.statistics()
+    if path is not None and statistics.features is not None:
+        save_arrays(path, {"features": statistics.features})
+    return statistics
+
+
+def _cache_path(images: ImageSet, features: Features, cache: Path | None) -> Path | None:
+    origin = provenance(features)
+    if cache is None or images.digest is None or not origin.digest:
+        return None
+    key = "\n".join([images.digest(), origin.name, origin.convention, origin.digest])
+    return cache / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
+
+
+def _restore(path: Path) -> Statistics | None:
+    try:
+        return Statistics.of(np.asarray(load_arrays(path)["features"]))
+    except (DataError, KeyError):  # missing or corrupt: it is computed again
+        return None
+
+
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes an .npz file that appears whole or not at all, in a folder made for it."""
+    """Writes an .npz file atomically; creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -144,19 +198,19 @@ def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file; raises DataError when it is missing or damaged."""
+    """The arrays of an .npz file; raises DataError when it is missing or corrupt."""
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return dict(file)
     except FileNotFoundError:
         raise DataError(f"no file {path}: check the path") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        raise DataError(f"{path} is no whole .npz file ({error}): make it anew") from None
+        raise DataError(f"{path} is not a readable .npz file ({error}): recreate it") from None
 
 
 def _check(features: np.ndarray) -> None:
     if features.ndim != 2 or not len(features):
-        raise DataError(f"features have shape {features.shape}: they must be (pictures, channels)")
+        raise DataError(f"features have shape {features.shape}: they must be (images, channels)")
     if not np.isfinite(features).all():
         wrong = int(np.flatnonzero(~np.isfinite(features).all(1))[0])
-        raise DataError(f"the features of picture {wrong} are not finite: look at that picture")
+        raise DataError(f"the features of image {wrong} are not finite: check that image")

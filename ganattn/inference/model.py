@@ -101,14 +101,11 @@ class Model:
         rows: dict[str, Any] = {"inputs": {name: np.asarray(x) for name, x in inputs.items()}}
         first = next(iter(rows["inputs"].values()))
         if seed is not None:
-            indices = np.asarray(range(len(first)) if indices is None else indices, np.uint32)
-            key = np.asarray(jax.random.key_data(jax.random.key(seed)))
-            rows["seed"] = np.tile(key, (len(first), 1))
-            rows["index"] = indices.reshape(len(first), -1)
+            rows = seeded(rows, seed, np.arange(len(first)) if indices is None else indices)
         devices, share = _division(first.shape)
         program = direction, len(devices), share
         if program not in self._compiled:
-            function = partial(_generate, self.method, direction)
+            function = partial(generate_each, self.method, direction)
             self._compiled[program] = Batched(function, share * len(devices), devices)
         batched, weights = self._compiled[program], {}
         needed = self.method.networks_for(direction)
@@ -161,10 +158,21 @@ def _division(shape: tuple[int, ...]) -> tuple[list[jax.Device], int]:
     return devices, next((s for s in allowed if count <= s * len(devices)), most)
 
 
-def _generate(
+def seeded(rows: Mapping[str, Any], seed: int, indices: Any) -> dict[str, Any]:
+    """Rows of `generate_each` that draw: by the seed and the (n,) or (n, k) numbers of examples."""
+    count = len(indices)
+    key = np.asarray(jax.random.key_data(jax.random.key(seed)))
+    index = np.asarray(indices, np.uint32).reshape(count, -1)
+    return {**rows, "seed": np.tile(key, (count, 1)), "index": index}
+
+
+def generate_each(
     method: Method, direction: Direction, variables: Mapping[str, Variables], rows: Any
 ) -> Output:
-    """`method.generate` of each example alone, with a random key of its own."""
+    """`method.generate` of each example alone, with a random key of its own.
+
+    rows: "inputs", and what `seeded` adds.
+    """
 
     def generate(inputs, key):
         batch = {name: x[None] for name, x in inputs.items()}

@@ -1,4 +1,4 @@
-"""A run as one HTML page: curves, bars, pictures and config, with nothing left outside it."""
+"""A run as one self-contained HTML page: curves, bars, grids of images and config."""
 
 import os
 from pathlib import Path
@@ -12,25 +12,25 @@ __all__ = ["write_report"]
 def write_report(
     workdir: str | os.PathLike, output: str | os.PathLike | None = None, pictures: int = 6
 ) -> Path:
-    """Writes `index.html` and the charts as PNG into `output`; returns the page's path.
+    """Writes `index.html` and the charts as PNG into `output`; returns the path of the page.
 
-    output: a folder, WORKDIR/report unless named. pictures: how many grids of each kind are shown,
-    spread over the run, the newest included. Only logs are read: the run may go on meanwhile.
+    output: a folder (default: WORKDIR/report). pictures: number of grids of each kind, spread over
+    the run, the newest included. Only logs are read, also those of a run in progress.
     Raises DataError when `workdir` holds no logs, ConfigError when matplotlib is missing.
     """
     from ganattn.report import charts, page  # here, so that the command line starts fast
-    from ganattn.runs.logs import Logs
+    from ganattn.runs.logs import Run
 
     workdir = locate(workdir)
     if pictures < 1:
-        raise ConfigError(f"{pictures} pictures of a kind are asked for: show at least 1")
-    logs = Logs.read(workdir)
-    if not (logs.losses or logs.results or logs.scores or logs.pictures):
+        raise ConfigError(f"the number of grids is {pictures}: show at least 1")
+    run = Run(workdir)
+    if not (run.metrics or run.evaluation or run.results or run.grids or run.final_grids):
         raise DataError(f"no logs of a run in {workdir}: name the workdir of ganattn train")
     folder = workdir / "report" if output is None else locate(output)
-    drawn = charts.draw(logs)
+    drawn = charts.draw(run)
+    text = page.render(run, drawn, pictures)
     for name, png in drawn.items():
         write_whole(folder / f"{name}.png", png)
-    path = folder / "index.html"
-    write_whole(path, page.render(logs, drawn, pictures))
-    return path
+    write_whole(folder / "index.html", text)
+    return folder / "index.html"

@@ -1,36 +1,37 @@
-"""The charts of a report as PNG files; matplotlib is imported here alone, and only when called."""
+"""The charts of a report as PNG files; only this module imports matplotlib, when it is called."""
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ganattn.errors import ConfigError
-from ganattn.runs.logs import Logs
+from ganattn.runs.logs import Curve, Run
 from ganattn.runs.results import key, name
 
-POINTS = 1_000  # that a curve is thinned to, by means
+POINTS = 1_000  # at most, in a curve; more are averaged
 SMOOTHED_FROM = 60  # points from which a running mean is drawn over a faint curve
 LOGARITHMIC_FROM = 30  # ratio of a panel's largest to its smallest value
 PANEL = (5.2, 3.6)  # inches
 COLUMNS = 2  # of panels
 
-Curves = dict[str, tuple[np.ndarray, np.ndarray]]  # label -> steps, values
+Curves = dict[str, Curve]
 
 
-def draw(logs: Logs) -> dict[str, bytes]:
-    """Chart name -> PNG: losses, metrics, rho, kid; only those that the logs have numbers for.
+def draw(run: Run) -> dict[str, bytes]:
+    """Chart name -> PNG: losses, metrics, rho, kid; only those for which there are numbers.
 
     Raises ConfigError without matplotlib.
     """
     _require_matplotlib()
     charts = {
-        "losses": _panels(losses(logs)),
-        "metrics": _panels(metrics(logs), best=logs.best),
-        "rho": _rho(logs),
-        "kid": _kid(logs),
+        "losses": _panels(losses(run)),
+        "metrics": _panels(metrics(run), best=run.best),
+        "rho": _rho(run),
+        "kid": _kid(run),
     }
     return {name: png for name, png in charts.items() if png}
 
@@ -44,58 +45,39 @@ def _require_matplotlib() -> None:
         ) from error
 
 
-def losses(logs: Logs) -> dict[str, Curves]:
+def losses(run: Run) -> dict[str, Curves]:
     """One panel a group of terms: "generator/cycle" is the curve cycle in the panel generator."""
     panels: dict[str, Curves] = {}
-    for term in _names(logs.losses, leave_out=("step", "seconds")):
+    for term, curve in run.metrics.items():
         group, _, label = term.partition("/")
-        curve = _curve(logs.losses, term)
-        panels.setdefault(group if label else "others", {})[label or term] = curve
+        if term != "seconds":
+            panels.setdefault(group if label else "others", {})[label or term] = curve
     return panels
 
 
-def metrics(logs: Logs) -> dict[str, Curves]:
-    """One panel a metric and one curve a direction and convention; scores are means of both.
+def metrics(run: Run) -> dict[str, Curves]:
+    """One panel a metric and one curve a direction and convention.
 
-    A metric that was measured at one step only is no curve: the table of results has it.
+    A metric with values at one step only is not drawn: the table of results has it.
     """
     panels: dict[str, Curves] = {}
-    for label in dict.fromkeys(name(result) for result in logs.results):
-        chosen = [r for r in logs.results if name(r) == label]
-        metric = chosen[0]["metric"]
+    for label, curve in run.evaluation.items():
+        metric = re.split("[/ ]", label)[0]
         short = label.removeprefix(metric).removeprefix("/").strip() or metric
-        panels.setdefault(metric, {})[short] = _curve(chosen, "value")
-    for metric in _names(logs.scores, leave_out=("step",)):
-        if metric not in panels:
-            panels[metric] = {"mean": _curve(logs.scores, metric)}
+        panels.setdefault(metric, {})[short] = curve
     return {
         metric: curves
         for metric, curves in panels.items()
-        if any(len(steps) > 1 for steps, _ in curves.values())
+        if any(len(curve.steps) > 1 for curve in curves.values())
     }
 
 
-def _names(lines: Sequence[Mapping[str, Any]], leave_out: Sequence[str]) -> list[str]:
-    names = dict.fromkeys(term for line in lines for term in line)
-    return [term for term in names if term not in leave_out]
-
-
-def _curve(lines: Sequence[Mapping[str, Any]], term: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values where the term is a finite number; the last of several at one step."""
-    values = {
-        line["step"]: float(line[term])
-        for line in lines
-        if isinstance(line.get(term), int | float) and math.isfinite(line[term])
-    }
-    return np.array(sorted(values)), np.array([values[step] for step in sorted(values)])
-
-
-def thin(steps: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def thin(curve: Curve) -> Curve:
     """At most POINTS points: means of neighbours, so that no spike is picked by chance."""
-    if len(steps) <= POINTS:
-        return steps, values
-    parts = np.array_split(np.arange(len(steps)), POINTS)
-    return tuple(np.array([x[part].mean() for part in parts]) for x in (steps, values))  # type: ignore[return-value]
+    if len(curve.steps) <= POINTS:
+        return curve
+    parts = np.array_split(np.arange(len(curve.steps)), POINTS)
+    return Curve(*(np.array([x[part].mean() for part in parts]) for x in curve))
 
 
 def running_mean(values: np.ndarray) -> np.ndarray:
@@ -109,16 +91,12 @@ def running_mean(values: np.ndarray) -> np.ndarray:
 
 
 def _panels(panels: Mapping[str, Curves], best: int | None = None) -> bytes:
-    panels = {
-        title: {k: c for k, c in curves.items() if len(c[0])} for title, curves in panels.items()
-    }
-    panels = {title: curves for title, curves in panels.items() if curves}
     if not panels:
         return b""
     figure, axes = _figure(len(panels))
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         for label, curve in curves.items():
-            steps, values = thin(*curve)
+            steps, values = thin(curve)
             if len(steps) < SMOOTHED_FROM:
                 axis.plot(steps, values, label=label, marker="o", markersize=3, linewidth=1.2)
                 continue
@@ -133,35 +111,35 @@ def _panels(panels: Mapping[str, Curves], best: int | None = None) -> bytes:
     return _png(figure)
 
 
-def _rho(logs: Logs) -> bytes:
+def _rho(run: Run) -> bytes:
     """One panel a network: the mean of each layer's rho, from blue (early) to yellow (late)."""
     import matplotlib
 
-    leaves = _names(logs.rho, leave_out=("step",))
     networks: dict[str, list[str]] = {}
-    for leaf in leaves:
-        networks.setdefault(leaf.split("/")[0], []).append(leaf)
+    for label in run.rho:
+        if label.endswith("/mean"):
+            leaf = label.removesuffix("/mean")
+            networks.setdefault(leaf.split("/")[0], []).append(leaf)
     if not networks:
         return b""
     figure, axes = _figure(len(networks))
     for axis, (network, names) in zip(axes, networks.items(), strict=False):
         colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.95, len(names)))
         for leaf, colour in zip(names, colours, strict=True):
-            lines = [{"step": line["step"], **line[leaf]} for line in logs.rho if leaf in line]
-            steps, mean = thin(*_curve(lines, "mean"))
+            steps, mean = thin(run.rho[f"{leaf}/mean"])
             label = leaf.removeprefix(f"{network}/").removesuffix("/rho")
             axis.plot(steps, mean, color=colour, label=label, linewidth=1.4)
             if len(names) == 1:
-                low, high = (thin(*_curve(lines, end))[1] for end in ("min", "max"))
+                low, high = (thin(run.rho[f"{leaf}/{end}"]).values for end in ("min", "max"))
                 axis.fill_between(steps, low, high, color=colour, alpha=0.15)
         axis.set_ylim(-0.03, 1.03)
         _finish(axis, f"{network}: mean rho of each layer (1 instance, 0 layer)")
     return _png(figure)
 
 
-def _kid(logs: Logs) -> bytes:
-    """The newest of each KID with its deviation, as bars."""
-    newest = {name(r): r for r in logs.results if "kid" in r["metric"] and r["value"] is not None}
+def _kid(run: Run) -> bytes:
+    """The newest value of each KID with its deviation, as bars."""
+    newest = {name(r): r for r in run.results if "kid" in r["metric"] and r["value"] is not None}
     if not newest:
         return b""
     from matplotlib.figure import Figure
@@ -186,7 +164,7 @@ def _kid(logs: Logs) -> bytes:
 
 
 def _figure(count: int) -> tuple[Any, list[Any]]:
-    """A figure with at least `count` panels, and those panels; what is left over is removed."""
+    """A figure with `count` panels, and those panels."""
     from matplotlib.figure import Figure
 
     columns = min(count, COLUMNS)
@@ -205,7 +183,7 @@ def _finish(axis: Any, title: str) -> None:
     axis.tick_params(labelsize=8)
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
-    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # where it hides no curve
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # where it covers no curve
     longest = max(len(text) for text in axis.get_legend_handles_labels()[1])
     axis.legend(fontsize=8, frameon=False, ncols=1 if longest > 24 else 3, **below)
 

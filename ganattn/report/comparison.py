@@ -1,16 +1,24 @@
-"""A paper's table as text with a second column of measured values, and what is left to run."""
+"""A paper's table as text beside the values of runs, and the commands that are left to run."""
 
 import shlex
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ganattn.report.measured import Fields, Run, differences, find_runs, wanted_config
+from ganattn.report.matching import (
+    Fields,
+    differences,
+    find_runs,
+    has_data,
+    newest,
+    wanted_config,
+)
 from ganattn.report.tables import Column, Row, Table, Training
-from ganattn.runs.results import TOLD
+from ganattn.runs.logs import Run
+from ganattn.runs.results import QUALIFIERS
 
 MISSING, ELSEWHERE = "-", ""
-NAMED = 3  # fields that are named of a run that is close to a row
+NAMED = 3  # differing fields that are named of a run close to a row
 STATISTICS: Mapping[str, Callable[[Sequence[float]], float]] = {
     "mean": statistics.mean,
     "median": statistics.median,
@@ -20,10 +28,10 @@ Matches = Mapping[Training, Sequence[Run]]
 
 
 def compare(table: Table, folder: Path) -> str:
-    """The table with the results of the runs below `folder`, and commands for what is missing.
+    """The table with the results of the runs below `folder`, and commands for missing ones.
 
-    Nothing is filled in that no run has measured: a cell without a value is "-", one of a system
-    that is not trained here is blank. Raises ConfigError for a table whose configs are not there.
+    A cell without a result is "-", one of a system that is not trained here is blank. Raises
+    ConfigError for a table whose configs are missing.
     """
     runs, wanted = find_runs(folder), _wanted(table)
     matched = {
@@ -38,7 +46,7 @@ def compare(table: Table, folder: Path) -> str:
         f"Measured by {len(runs)} runs in {folder}; {MISSING} is not measured, blank is not "
         "trained here."
     )
-    lines += _told(table, matched)
+    lines += _qualifiers(table, matched)
     lines += _close(runs, wanted, matched)
     commands = _commands(table, matched, folder)
     lines += ["", "To measure what is missing:", *commands] if commands else []
@@ -61,7 +69,7 @@ def _group(table: Table, group: str, matched: Matches) -> list[str]:
         for i, column in columns:
             line.append(row.cells[i])
             if column.metric:
-                line.append(_measured(table, row, column, matched))
+                line.append(_value(table, row, column, matched))
         if any(line[1:]):
             lines.append(line)
     widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
@@ -72,59 +80,62 @@ def _group(table: Table, group: str, matched: Matches) -> list[str]:
     ]
 
 
-def _measured(table: Table, row: Row, column: Column, matched: Matches) -> str:
+def _value(table: Table, row: Row, column: Column, matched: Matches) -> str:
     training = row.training(column)
     if training is None:
         return ELSEWHERE
-    found = [(run, run.newest(table, row, column)) for run in matched[training]]
-    results = [(run, result) for run, result in found if result is not None]
+    pairs = [(run, newest(run, table, row, column)) for run in matched[training]]
+    results = [(run, result) for run, result in pairs if result is not None]
     if not results:
         return MISSING
     digits = _digits(table, column)
-    value = STATISTICS[column.statistic]([result["value"] for _, result in results])
-    text = f"{column.scale * value:.{digits}f}"
+    values = [column.scale * result["value"] for _, result in results]
+    text = f"{STATISTICS[column.statistic](values):.{digits}f}"
     if len(results) > 1:
-        text += f" ({len(results)} runs)"
+        spread = f" ± {statistics.stdev(values):.{digits}f}" if column.statistic == "mean" else ""
+        text += f"{spread} ({len(results)} runs)"
     elif results[0][1].get("std") is not None:
         text += f" ± {column.scale * results[0][1]['std']:.{digits}f}"
     steps, run = min(((result["step"], run) for run, result in results), key=lambda each: each[0])
     return text if steps >= run.total else f"{text} at step {steps:,} of {run.total:,}"
 
 
-def _told(table: Table, matched: Matches) -> list[str]:
-    """A line for each way in which the shown values were measured."""
+def _qualifiers(table: Table, matched: Matches) -> list[str]:
+    """A line for each way in which the values were measured."""
     results = [
-        run.newest(table, row, column)
+        newest(run, table, row, column)
         for row in table.rows
         for column in table.columns
         for run in matched.get(row.training(column), ())  # type: ignore[arg-type]
     ]
-    told = [
+    lines = [
         "; ".join(
-            f"{key} {result[key]}" for key in (*TOLD, "samples") if result.get(key) is not None
+            f"{key} {result[key]}"
+            for key in (*QUALIFIERS, "samples")
+            if result.get(key) is not None
         )
         for result in results
         if result is not None
     ]
-    return [f"Measured with {line}." for line in dict.fromkeys(told) if line]
+    return [f"Measured with {line}." for line in dict.fromkeys(lines) if line]
 
 
 def _digits(table: Table, column: Column) -> int:
-    """As many as the paper prints at most."""
+    """The largest number of digits that the paper prints."""
     cells = [row.cells[list(table.columns).index(column)] for row in table.rows]
     return max(len(cell.split(" ")[0].partition(".")[2]) for cell in cells)
 
 
 def _close(runs: Sequence[Run], wanted: Mapping[Training, Fields], matched: Matches) -> list[str]:
-    """A line for each run of a row's method and data that is not that row's, saying why."""
+    """Why a run of a row's method and data does not belong to it, one line a run."""
     lines = []
-    used = {run.workdir for found in matched.values() for run in found}
+    used = {run.workdir for group in matched.values() for run in group}
     for run in runs:
-        name = run.config.get("method", {}).get("name")
+        name = run.fields.get("method", {}).get("name")
         candidates = [
             (differences(run, config, training.data), training)
             for training, config in wanted.items()
-            if config["method"]["name"] == name and run.has(training.data)
+            if config["method"]["name"] == name and has_data(run, training.data)
         ]
         if candidates and run.workdir not in used:
             fields, training = min(candidates, key=lambda each: len(each[0]))
@@ -134,12 +145,12 @@ def _close(runs: Sequence[Run], wanted: Mapping[Training, Fields], matched: Matc
 
 
 def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
-    """What to run for each cell that is missing, everything once."""
-    missing: dict[Training, dict[str, set[str]]] = {}  # with which arguments, which directions
+    """The commands for missing cells, each once."""
+    missing: dict[Training, dict[str, set[str]]] = {}  # arguments -> directions
     for row in table.rows:
         for column in table.columns:
             training = row.training(column)
-            if training and _measured(table, row, column, matched) == MISSING:
+            if training and _value(table, row, column, matched) == MISSING:
                 directions = missing.setdefault(training, {}).setdefault(column.evaluate, set())
                 directions.add(row.direction(column))
     commands = []
@@ -161,7 +172,7 @@ def _directions(table: Table) -> int:
 
 
 def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path, list[str]]:
-    """The workdir to evaluate, and the command that begins or ends its training, if any."""
+    """The workdir to evaluate, and the command that starts or resumes its training, if any."""
     if runs:
         run = max(runs, key=lambda each: each.step)
         resume = [f"ganattn train --workdir {_quoted(run.workdir)}"]
@@ -177,7 +188,7 @@ def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path,
 
 
 def _free(folder: Path) -> Path:
-    """A folder that is not there yet."""
+    """A folder that does not exist yet."""
     number, free = 2, folder
     while free.exists():
         number, free = number + 1, folder.with_name(f"{folder.name}_{number}")

@@ -1,4 +1,4 @@
-"""The page: HTML with its style and pictures inside, no scripts, nothing fetched."""
+"""The page: HTML that contains its style and images, without scripts or external resources."""
 
 import base64
 import html
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ganattn.runs.logs import Logs
-from ganattn.runs.results import TOLD, Result, name
+from ganattn.runs.logs import Run
+from ganattn.runs.results import QUALIFIERS, Result, name
 
 _log = logging.getLogger(__name__)
 TITLES = {
@@ -20,7 +20,7 @@ TITLES = {
     "rho": "Rho: how much instance normalisation each layer uses",
     "kid": "Kernel inception distance",
 }
-# The policy lets the browser load nothing but what is inside the page.
+# The policy allows nothing from outside the page.
 FRAME = """<!doctype html>
 <html lang="en">
 <head>
@@ -52,33 +52,32 @@ summary {{ cursor: pointer; color: #246; margin: 0.4rem 0; }}
 """
 
 
-def render(logs: Logs, charts: Mapping[str, bytes], pictures: int) -> str:
-    """The whole page as text. charts: name -> PNG. pictures: how many grids of a kind."""
-    title = f"{logs.workdir.name}: {logs.config.get('method', {}).get('name', 'a run')}"
-    parts = [f"<h1>{html.escape(title)}</h1>", _summary(logs)]
+def render(run: Run, charts: Mapping[str, bytes], pictures: int) -> str:
+    """The complete page as text. charts: name -> PNG. pictures: number of grids of each kind."""
+    title = f"{run.workdir.name}: {run.fields.get('method', {}).get('name', 'a run')}"
+    parts = [f"<h1>{html.escape(title)}</h1>", _summary(run)]
     for chart, png in charts.items():
         parts += [_heading(TITLES[chart]), _image(png, TITLES[chart])]
-    parts += [_results(logs), *_pictures(logs, pictures), *_details(logs)]
+    parts += [_results(run), *_grids(run, pictures), *_details(run)]
     return FRAME.format(title=html.escape(title), body="\n".join(filter(None, parts)))
 
 
-def _summary(logs: Logs) -> str:
+def _summary(run: Run) -> str:
     facts = []
-    total = logs.config.get("optimizer", {}).get("total_steps")
-    if logs.losses:
-        last = logs.losses[-1]
-        of = f" of {total:,}" if isinstance(total, int) else ""
-        facts.append(f"step {last['step']:,}{of}")
-        if seconds := last.get("seconds"):
-            facts.append(f"{_duration(seconds)}, {last['step'] / seconds:.3g} steps a second")
-    if logs.versions:
-        devices = f"{logs.versions.get('devices', '?')} x {logs.versions.get('device', '?')}"
-        packages = logs.versions.get("packages", {})
+    if run.metrics:
+        step = max(int(curve.steps[-1]) for curve in run.metrics.values())
+        facts.append(f"step {step:,} of {run.total:,}" if run.total else f"step {step:,}")
+        if "seconds" in run.metrics:
+            seconds = run.metrics["seconds"].values[-1]
+            facts.append(f"{_duration(seconds)}, {step / seconds:.3g} steps a second")
+    if run.versions:
+        devices = f"{run.versions.get('devices', '?')} x {run.versions.get('device', '?')}"
+        packages = run.versions.get("packages", {})
         facts.append(f"{devices}, ganattn {packages.get('ganattn', '?')}")
-    if logs.best is not None:
-        fields = logs.config.get("evaluation", {})
+    if run.best is not None:
+        fields = run.fields.get("evaluation", {})
         by = f" by {fields['best']}" if fields.get("best") else ""
-        facts.append(f"best checkpoint: step {logs.best:,}{by}")
+        facts.append(f"best checkpoint: step {run.best:,}{by}")
     return f'<p class="quiet">{html.escape(" · ".join(facts))}</p>' if facts else ""
 
 
@@ -87,10 +86,10 @@ def _duration(seconds: float) -> str:
     return f"{hours:.1f} hours" if hours >= 1 else f"{minutes:.1f} minutes"
 
 
-def _results(logs: Logs) -> str:
-    """The newest of each result, with all that tells what it is comparable to."""
-    newest = {name(result): _noted(result) for result in logs.results}
-    columns = ("metric", "direction", "value", "std", "step", "samples", *TOLD, "note")
+def _results(run: Run) -> str:
+    """The newest of each result, with everything that qualifies it."""
+    newest = {name(result): _noted(result) for result in run.results}
+    columns = ("metric", "direction", "value", "std", "step", "samples", *QUALIFIERS, "note")
     shown = [c for c in columns if any(r.get(c) is not None for r in newest.values())]
     if not shown:
         return ""
@@ -116,12 +115,13 @@ def _cell(value: object) -> str:
     return f"<td>{html.escape(text)}</td>"
 
 
-def _pictures(logs: Logs, count: int) -> list[str]:
+def _grids(run: Run, count: int) -> list[str]:
     parts = []
-    for kind, by_step in logs.pictures.items():
+    final = {kind: {0: path} for kind, path in run.final_grids.items()}
+    for kind, by_step in {**run.grids, **final}.items():
         figures = []
         for step in sorted(spread(sorted(by_step), count), reverse=True):
-            if (png := _whole(by_step[step])) is not None:
+            if (png := _intact(by_step[step])) is not None:
                 caption = f"{kind}, step {step:,}" if step else kind
                 figures.append(
                     f"<figure>{_image(png, caption)}<figcaption>"
@@ -130,7 +130,7 @@ def _pictures(logs: Logs, count: int) -> list[str]:
         if not figures:
             continue
         newest, *earlier = figures
-        parts += [_heading(f"Pictures: {kind}"), newest]
+        parts += [_heading(f"Images: {kind}"), newest]
         if earlier:
             summary = f"<summary>{len(earlier)} earlier of {len(by_step)} in all</summary>"
             parts.append("\n".join(["<details>", summary, *earlier, "</details>"]))
@@ -138,31 +138,31 @@ def _pictures(logs: Logs, count: int) -> list[str]:
 
 
 def spread(steps: Sequence[int], count: int) -> list[int]:
-    """At most `count` of ascending steps, evenly over the list, the last one among them."""
+    """At most `count` of ascending steps, evenly over the list and including the last one."""
     if len(steps) <= count:
         return list(steps)
     last = len(steps) - 1
     return sorted({steps[last - round(i * last / max(count - 1, 1))] for i in range(count)})
 
 
-def _whole(path: Path) -> bytes | None:
-    """A PNG's bytes, or None with a warning for one that is broken or gone."""
+def _intact(path: Path) -> bytes | None:
+    """The content of a PNG file, or None with a warning for one that is corrupt or missing."""
     try:
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as picture:
-            picture.load()
+        with Image.open(io.BytesIO(content)) as image:
+            image.load()
         return content
     except (OSError, SyntaxError, ValueError) as error:
-        _log.warning("%s is no whole picture and is left out: %s", path, error)
+        _log.warning("skipping %s, which cannot be decoded as an image: %s", path, error)
         return None
 
 
-def _details(logs: Logs) -> list[str]:
+def _details(run: Run) -> list[str]:
     parts = []
     texts = {
-        "Config": json.dumps(logs.config, indent=2) if logs.config else "",
-        "Parameters": logs.parameters,
-        "Versions": json.dumps(logs.versions, indent=2) if logs.versions else "",
+        "Config": json.dumps(run.fields, indent=2) if run.fields else "",
+        "Parameters": run.parameters,
+        "Versions": json.dumps(run.versions, indent=2) if run.versions else "",
     }
     for title, text in texts.items():
         if text:

@@ -1,8 +1,8 @@
-"""The papers' tables, and beside each cell what runs of this library have measured.
+"""The papers' tables, with the configs and results that belong to each cell.
 
-A table is a TOML file in this folder: its cells are the paper's, to the last digit; its columns say
-which result of which data set is compared (what all share is in `defaults`), its rows which config
-is to be trained.
+A table is a TOML file in `papers`: its cells are the paper's, to the last digit; its columns say
+which result on which data set is compared (shared fields are in `defaults`), its rows which config
+to train.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ FOLDER = Path(__file__).parent / "papers"
 class Column:
     """One column of a paper's table.
 
-    data: the data set's name. metric, direction, where: what a result must be, where "" and {} ask
-    nothing. metric "" is what nobody measures. scale: of measured values. statistic: over
-    runs, mean, median or lowest. train, evaluate: further arguments of those
-    two commands.
+    data: name of the data set. metric, direction, where: fields of a comparable result; without a
+    direction it is the mean over directions; a column without a metric is not measured. scale:
+    factor of measured values. statistic: over runs: mean, median or lowest. train, evaluate:
+    further arguments of those two commands; a run belongs to the row only with those of train.
     """
 
     name: str
@@ -39,34 +39,38 @@ class Column:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One row: cells as they are printed, "" for none. config: FILE:VARIANT, "" is not built here.
+    """One row: cells as printed, "" for none. config: FILE:VARIANT, "" is not trained here.
 
-    "{data}" in config stands for the column's data set. one_way: the system translates a to b
-    alone, so that the other direction is a run with exchanged domains.
+    "{data}" in config stands for the data set of the column. one_way: the system translates a to b
+    only, so that the other direction is a run with exchanged domains. train: further arguments of
+    that command. lacks: metrics that the system does not have.
     """
 
     name: str
     cells: Sequence[str]
     config: str = ""
     one_way: bool = False
+    train: str = ""
+    lacks: Sequence[str] = ()
 
     def training(self, column: Column) -> "Training | None":
-        """What to train for a cell, None where there is nothing to train or to measure."""
-        if not (self.config and column.metric):
+        """The training of a cell, None where there is nothing to train or to measure."""
+        if not (self.config and column.metric) or column.metric in self.lacks:
             return None
         swap = self.one_way and column.direction == "b2a"
-        return Training(self.config.format(data=column.data), column.data, column.train, swap)
+        options = " ".join(filter(None, (column.train, self.train)))
+        return Training(self.config.format(data=column.data), column.data, options, swap)
 
     def direction(self, column: Column) -> str:
-        """Of the results that belong into a cell."""
+        """The direction of the results of a cell."""
         return "a2b" if self.one_way and column.direction else column.direction
 
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """One thing to train: FILE:VARIANT on a data set, perhaps with its domains exchanged.
+    """FILE:VARIANT on a data set, optionally with exchanged domains.
 
-    options: further arguments of the command, such as where the data are.
+    options: further arguments of the command, such as the path of the data.
     """
 
     config: str
@@ -80,9 +84,9 @@ class Training:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A paper's table; title, source: what it shows and where.
+    """A paper's table; title, source: what it shows and its place.
 
-    features: how the hash of the features' file begins that makes values comparable, "" for none.
+    features: first characters of the hash of the features' file, "" where any are comparable.
     """
 
     title: str
@@ -103,7 +107,7 @@ def names() -> list[str]:
 
 
 def read_table(name: str) -> Table:
-    """Reads a table; raises ConfigError for a name that is not known."""
+    """Reads a table; raises ConfigError for an unknown name."""
     if name not in names():
         raise ConfigError(f"no table {name!r}: use one of {', '.join(names())}")
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))

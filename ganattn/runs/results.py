@@ -1,8 +1,8 @@
-"""`evaluation.jsonl`: what was measured of a run, one JSON object a line.
+"""`evaluation.jsonl`: the results of evaluating a run, one JSON object a line.
 
-Always there: "step", "metric", "value" (null when it was not finite). Where it applies: "direction"
-(a2b, b2a), "std", "convention", "features" (what they are, with the hash of their file), "samples"
-(how many pictures on each side), and whatever else a metric has to say.
+Always present: "step", "metric", "value" (null when it is not finite). Where they apply:
+"direction" (a2b, b2a), "std", "convention", "features" (their name and the hash of their file),
+"samples" (number of images on each side), and other qualifications of the number.
 """
 
 import json
@@ -16,38 +16,46 @@ from ganattn.runs.storage import is_remote, write_whole
 
 Result = dict[str, Any]
 NAME = "evaluation.jsonl"
-TOLD = ("convention", "features", "estimator", "weights", "label_set")  # ways of measuring
+QUALIFIERS = ("convention", "features", "estimator", "weights", "label_set")
 _log = logging.getLogger(__name__)
 
 
-def read_results(workdir: Path) -> list[Result]:
-    """All results of a run in the order in which they were made; [] where there are none.
+def read_lines(path: Path, required: Sequence[str] = ("step",)) -> tuple[list[Result], list[int]]:
+    """The JSON objects of a file that have the required fields, and the numbers of other lines.
 
-    Lines that are no such result, such as the half line that a killed process leaves, are passed
-    over with a warning.
+    "step" must be an integer. A killed process leaves half a line.
     """
-    path = workdir / NAME
-    if not path.is_file():
-        return []
-    results = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    lines, skipped = [], []
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    for number, line in enumerate(text.splitlines(), 1):
         try:
-            result = json.loads(line)
-            whole = {"step", "metric", "value"} <= set(result) and isinstance(result["step"], int)
-        except (ValueError, TypeError):
-            whole = False
-        if whole:
-            results.append(result)
+            entry = json.loads(line)
+        except ValueError:
+            entry = None
+        valid = isinstance(entry, dict) and set(required) <= set(entry)
+        if valid and isinstance(entry["step"], int):
+            lines.append(entry)
         else:
-            _log.warning("line %d of %s is no result and is passed over", number, path)
-    return results
+            skipped.append(number)
+    return lines, skipped
+
+
+def read_results(workdir: Path) -> list[Result]:
+    """All results of a run in the order in which they were written; [] where there are none.
+
+    Other lines are skipped with a warning.
+    """
+    lines, skipped = read_lines(workdir / NAME, ("step", "metric", "value"))
+    for number in skipped:
+        _log.warning("%s: skipping line %d: not a result", workdir / NAME, number)
+    return lines
 
 
 def append_results(workdir: Path, results: Sequence[Mapping[str, Any]]) -> None:
-    """Adds lines at the end; makes the folder.
+    """Appends lines; creates the folder.
 
-    A training that still runs goes on adding its own to a local file; in a bucket, where nothing
-    can be appended, its next lines replace these.
+    A run in progress keeps appending to a local file; in a bucket, where nothing can be appended,
+    its next lines replace these.
     """
     path = workdir / NAME
     before = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -63,12 +71,32 @@ def append_results(workdir: Path, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def finite(result: Mapping[str, Any]) -> Result:
-    """The same, with None for a value or a deviation that is NaN or infinite."""
+    """The same result, with None for a value or a deviation that is NaN or infinite."""
 
     def checked(value: Any) -> Any:
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
     return {key: checked(value) for key, value in result.items()}
+
+
+def summary(step: int, results: Sequence[Result]) -> Result:
+    """The results of one step as one object.
+
+    Metric -> mean over directions, None where a value is not finite, and "directions": direction ->
+    metric -> value. A metric with several conventions has one entry for each.
+    """
+    directions: dict[str, dict[str, float | None]] = {}
+    for result in map(finite, results):
+        values = directions.setdefault(result.get("direction", ""), {})
+        metric = result["metric"]
+        if metric in values:
+            metric = f"{metric} ({result.get('convention', len(values))})"
+        values[metric] = result["value"]
+    means = {}
+    for metric in dict.fromkeys(metric for values in directions.values() for metric in values):
+        numbers = [values.get(metric) for values in directions.values()]
+        means[metric] = None if None in numbers else math.fsum(numbers) / len(numbers)  # type: ignore[arg-type]
+    return {"step": step, **means, "directions": directions}
 
 
 def key(result: Mapping[str, Any]) -> str:
@@ -77,6 +105,6 @@ def key(result: Mapping[str, Any]) -> str:
 
 
 def name(result: Mapping[str, Any]) -> str:
-    """What tells the curves of a run apart: the key, and how it was measured."""
-    told = [str(result[part]) for part in TOLD if result.get(part)]
-    return key(result) + (f" ({', '.join(told)})" if told else "")
+    """The key and the qualifiers: what distinguishes the curves of a run."""
+    qualifiers = [str(result[part]) for part in QUALIFIERS if result.get(part)]
+    return key(result) + (f" ({', '.join(qualifiers)})" if qualifiers else "")

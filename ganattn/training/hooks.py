@@ -27,8 +27,7 @@ from ganattn.errors import DivergenceError
 from ganattn.runs.checkpoints import Checkpoints
 from ganattn.runs.workdir import JsonLines
 from ganattn.state import TrainState, with_averages
-from ganattn.training.evaluation import Evaluate
-from ganattn.training.scores import Scores
+from ganattn.training.evaluation import Evaluate, Evaluation
 
 _log = logging.getLogger(__name__)
 PICTURES_SHOWN = 8
@@ -98,7 +97,7 @@ def standard(
     method: Any,
     batches: Any,
     step: int,
-    measures: Sequence[Any] = (),
+    evaluation: Evaluation | None = None,
     extra: Iterable[Hook] = (),
 ) -> Hooks:
     """The hooks that `config.train` asks for, for a run that continues after `step`.
@@ -115,13 +114,8 @@ def standard(
         readers.append(Progress(writer, step, total))
         if every.pictures_every:
             watchers.append(Pictures(workdir, writer, method, batches, every.pictures_every))
-        if batches.truth is not None:
-            often = every.pictures_every
-            watchers.append(
-                Scores(workdir, method, batches.truth, every=often, step=step, total=total)
-            )
-        if measures:
-            watchers.append(Evaluate(config, workdir, store, measures, step))
+        if evaluation:
+            watchers.append(Evaluate(config, workdir, store, evaluation, step))
         if every.histograms_every:
             watchers.append(Histograms(workdir, writer, every.histograms_every, step))
         if every.profile_at:

@@ -25,7 +25,7 @@ from ganattn.runs.workdir import (
     write_versions,
 )
 from ganattn.state import TrainState
-from ganattn.training.evaluation import create_measures
+from ganattn.training.evaluation import create_evaluation
 from ganattn.training.hooks import Hook, standard
 from ganattn.training.preemption import Interrupt
 
@@ -73,7 +73,7 @@ def train(
             batches = stack.enter_context(contextlib.closing(data.create(config, **share)))
         processes.agree(f"{batches.sizes}", "the data", "let all read the same files")
         method.check_data(batches.sizes)
-        measures = create_measures(config, method, batches)
+        evaluation = create_evaluation(config, method, batches)
         store = Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
         stack.callback(store.close)
         state, step = _resume_or_create(config, workdir, store, method, mesh)
@@ -89,7 +89,7 @@ def train(
             method=method,
             batches=batches,
             step=step,
-            measures=measures,
+            evaluation=evaluation,
             extra=hooks or (),
         )
         stack.callback(run.close)

@@ -1,4 +1,4 @@
-"""FID, KID, label maps and picture scores against the reference packages' numbers."""
+"""FID, KID, label maps, PSNR and SSIM against the reference packages; heat maps by hand."""
 
 import json
 
@@ -7,10 +7,11 @@ import pytest
 from reference import waves
 
 from ganattn.errors import DataError, UserError
-from ganattn.evaluation import kernel
-from ganattn.evaluation.frechet import frechet_distance
+from ganattn.evaluation import distances
+from ganattn.evaluation.attention import heatmap_iou
+from ganattn.evaluation.distances import frechet_distance
 from ganattn.evaluation.images import psnr, ssim
-from ganattn.evaluation.segmentation import confusion, label_scores, nearest_labels
+from ganattn.evaluation.labels import confusion, label_accuracy, nearest_labels
 from ganattn.evaluation.statistics import Moments, Statistics
 
 
@@ -39,16 +40,16 @@ def test_frechet_distance_is_that_of_pytorch_fid_in_both_forms(golden):
 @pytest.mark.parametrize("size", [20, 45])
 def test_kid_over_subsets_is_that_of_torch_fidelity(golden, size):
     inputs, expected = golden
-    found = kernel.kid(inputs["X"], inputs["Y"], subset_size=size)
+    found = distances.kid(inputs["X"], inputs["Y"], subset_size=size)
     np.testing.assert_allclose(found, expected[f"kid_subsets_of_{size}"], rtol=1e-6)
 
 
 def test_kid_over_blocks_is_that_of_tf_gan_and_one_block_is_the_full_estimate(golden):
     inputs, expected = golden
     x, y = inputs["X"], inputs["Y"]
-    found = kernel.kid(x, y, "blocks", block_size=10)
+    found = distances.kid(x, y, "blocks", block_size=10)
     np.testing.assert_allclose(found, expected["kid_blocks_of_10"], rtol=1e-12)
-    one = kernel.kid(x, y, "blocks", block_size=60)
+    one = distances.kid(x, y, "blocks", block_size=60)
     assert one.mean == pytest.approx(expected["mmd2_full_unbiased"], rel=1e-12)
     assert np.isnan(one.spread)
 
@@ -56,11 +57,11 @@ def test_kid_over_blocks_is_that_of_tf_gan_and_one_block_is_the_full_estimate(go
 def test_fcn_score_is_that_of_pix2pix_where_an_absent_class_is_zero(golden):
     inputs, expected = golden
     counts = confusion(inputs["gt"], inputs["pred"], 19)
-    found = label_scores(counts)
+    found = label_accuracy(counts)
     three = found.pixel_accuracy, found.class_accuracy, found.class_iou
     np.testing.assert_allclose(three, expected["fcn"], rtol=1e-9)
     assert found.per_class_iou[5] == 0
-    skipped = label_scores(counts, absent="skip")
+    skipped = label_accuracy(counts, absent="skip")
     assert np.isnan(skipped.per_class_iou[5])
     assert skipped.class_iou == pytest.approx(found.class_iou * 19 / 18)
 
@@ -120,19 +121,19 @@ def test_streaming_equals_at_once(keep):
 
 def test_mean_of_kid_over_seeds_approaches_the_full_estimate():
     x, y = features(40), features(50, seed=1) + 0.3
-    means = [kernel.kid(x, y, subset_size=15, subsets=40, seed=seed).mean for seed in range(25)]
+    means = [distances.kid(x, y, subset_size=15, subsets=40, seed=seed).mean for seed in range(25)]
     error = np.std(means) / len(means) ** 0.5
-    assert abs(np.mean(means) - kernel.mmd2(x, y)) < 4 * error
-    assert error < 0.05 * kernel.mmd2(x, y)
+    assert abs(np.mean(means) - distances.mmd2(x, y)) < 4 * error
+    assert error < 0.05 * distances.mmd2(x, y)
 
 
 def test_mean_kid_has_the_weights_of_both_versions_of_the_tool():
-    target, source = kernel.Kid(0.02, 0.003), kernel.Kid(0.2, 0.004)
-    assert kernel.mean_kid(target, source) == pytest.approx((0.11, 0.0025))
-    late = kernel.mean_kid(target, source, "2019-08")
+    target, source = distances.Kid(0.02, 0.003), distances.Kid(0.2, 0.004)
+    assert distances.mean_kid(target, source) == pytest.approx((0.11, 0.0025))
+    late = distances.mean_kid(target, source, "2019-08")
     assert late.mean == pytest.approx((0.02 * 0.02 + 0.98 * 0.2) / 2)
     with pytest.raises(UserError, match="equal, 2019-08"):
-        kernel.mean_kid(target, source, "even")
+        distances.mean_kid(target, source, "even")
 
 
 def test_statistics_files_are_those_of_pytorch_fid(tmp_path):
@@ -151,10 +152,10 @@ def test_statistics_files_are_those_of_pytorch_fid(tmp_path):
 
 def test_void_pixels_are_ignored_or_wrong():
     truth, found = np.array([[0, 0, 1, 255]]), np.array([[0, 1, 1, 1]])
-    ignoring = label_scores(confusion(truth, found, 2))
+    ignoring = label_accuracy(confusion(truth, found, 2))
     assert ignoring.pixel_accuracy == pytest.approx(2 / 3)
     np.testing.assert_allclose(ignoring.per_class_iou, [1 / 2, 1 / 2])
-    counting = label_scores(confusion(truth, found, 2), void="wrong")
+    counting = label_accuracy(confusion(truth, found, 2), void="wrong")
     assert counting.pixel_accuracy == pytest.approx(2 / 4)
     np.testing.assert_allclose(counting.per_class_iou, [1 / 2, 1 / 3])
 
@@ -168,21 +169,49 @@ def test_colours_become_the_label_of_the_nearest():
 @pytest.mark.parametrize(
     "wrong, message",
     [
-        (lambda: kernel.kid(features(9), features(20), subset_size=10), "below 9, such as 4"),
-        (lambda: kernel.kid(features(9), features(90), "blocks"), "larger block size"),
-        (lambda: kernel.mmd2(features(1), features(4)), "two pictures a side"),
+        (lambda: distances.kid(features(9), features(20), subset_size=10), "below 9, such as 4"),
+        (lambda: distances.kid(features(9), features(90), "blocks"), "larger block size"),
+        (lambda: distances.mmd2(features(1), features(4)), "two images on each side"),
         (lambda: frechet_distance(*map(Statistics.of, (features(4), features(4, 5)))), "channels"),
-        (lambda: frechet_distance(*[Statistics.of(features(1))] * 2), "needs two pictures"),
-        (lambda: Statistics.of(np.full((2, 3), np.nan)), "picture 0 are not finite"),
-        (lambda: Moments().statistics(), "no pictures"),
+        (lambda: frechet_distance(*[Statistics.of(features(1))] * 2), "needs two images"),
+        (lambda: Statistics.of(np.full((2, 3), np.nan)), "image 0 are not finite"),
+        (lambda: Moments().statistics(), "at least two images"),
         (lambda: confusion([0], [7], 3), "must be 0 to 2"),
         (lambda: confusion([0], [[1]], 3), "shapes"),
         (lambda: ssim(waves(6), waves(6)), "smaller than SSIM's 7x7"),
         (lambda: psnr(waves(6), waves(7)), "shapes"),
-        (lambda: Statistics.load(__file__), "no whole .npz"),
+        (lambda: Statistics.load(__file__), "not a readable .npz"),
     ],
 )
 def test_bad_input_is_one_clear_line(wrong, message):
     with pytest.raises(DataError, match=message) as caught:
         wrong()
     assert "\n" not in str(caught.value)
+
+
+def image(rows, side=8):
+    mask = np.zeros((side, side), bool)
+    mask[rows] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("hot", "rows", "expected"),
+    [
+        (slice(0, 4), slice(0, 4), 1.0),
+        (slice(0, 4), slice(4, 8), 0.0),
+        (slice(0, 4), slice(2, 6), 2 / 6),
+        (slice(0, 0), slice(0, 4), 0.0),  # a constant map is nowhere hot
+        (slice(0, 0), slice(0, 0), 1.0),
+    ],
+)
+def test_iou_of_hot_pixels_and_mask(hot, rows, expected):
+    heatmap = 3 + 5.0 * image(hot)[None, ..., None]
+    assert heatmap_iou(heatmap, image(rows)[None]) == pytest.approx(expected)
+
+
+def test_small_maps_are_enlarged_and_images_averaged():
+    heatmaps = np.zeros((2, 2, 2, 1))
+    heatmaps[:, 0] = 1
+    masks = np.stack([image(slice(0, 4)), image(slice(4, 8))])
+    assert heatmap_iou(heatmaps, masks) == pytest.approx(0.5)
