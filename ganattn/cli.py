@@ -19,9 +19,8 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
-from ganattn.errors import CheckpointError, ConfigError
+from ganattn.errors import CheckpointError, ConfigError, explain, silence_storage_tracebacks
 from ganattn.evaluation.options import add_options
-from ganattn.runs.storage import explained, hush_storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.command(options, rest) or 0
     except Exception as error:
-        text = explained(error)
+        text = explain(error)
         if text is None:
             raise
         print(f"ganattn: {text}", file=sys.stderr)
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the `ganattn` script."""
     _prepare_logging()
-    hush_storage()
+    silence_storage_tracebacks()
     code = main()
     if code:  # threads that wait for what has failed would hold up the exit for minutes
         sys.stdout.flush()
@@ -253,7 +252,7 @@ def _import(options: argparse.Namespace, _: list[str]) -> None:
     from ganattn import methods
     from ganattn.inference.translator import read_authors
     from ganattn.runs.checkpoints import Checkpoints
-    from ganattn.training.loop import write_config
+    from ganattn.runs.workdir import write_config
 
     store = Checkpoints(options.workdir / "checkpoints")
     if store.latest() is not None:

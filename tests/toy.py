@@ -1,6 +1,7 @@
 """A small method and its data for tests of the frame: two networks, rho, noise and a memory."""
 
 import dataclasses
+from collections import OrderedDict
 
 import flax.linen as nn
 import jax
@@ -8,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ganattn import optimizers, parallel
+from ganattn import optimizers
 from ganattn.config import Config, base
 from ganattn.methods import Method, Translation
+from ganattn.methods.base import Input, Output
 from ganattn.state import merge_networks, split_networks
 from ganattn.training.loop import train
 
@@ -36,46 +38,65 @@ class Toy(Method):
         def adam():
             return optimizers.adam(optax.constant_schedule(0.01), 0.5, 0.999, 1e-4)
 
-        networks = {"generator": Generator(config.method.width), "critic": nn.Conv(1, (3, 3))}
+        networks = {
+            "generator": Generator(config.method.width),
+            "discriminator": nn.Conv(1, (3, 3)),
+        }
         groups = {name: (name,) for name in networks}
-        return cls(networks, groups, {name: adam() for name in networks})
+        decay = config.method.get("ema_decay", 0.0)
+        return cls(networks, groups, {name: adam() for name in networks}, ema_decay=decay)
 
     def network_input(self, name):
         return jax.ShapeDtypeStruct((1, SIZE, SIZE, 3), jnp.float32)
 
-    def create_memory(self):
-        return {"mean": jnp.zeros(())}
+    def batch_spec(self, count):
+        images = jax.ShapeDtypeStruct((count, SIZE, SIZE, 3), jnp.float32)
+        return {"a": images, "b": images}
+
+    def inputs(self, direction=None):
+        return {"image": Input("image", (SIZE, SIZE, 3))}
+
+    def networks_for(self, direction=None):
+        return ("generator",)
+
+    def create_memory(self, dtype):
+        return {"mean": jnp.zeros((), dtype)}
 
     def _loss(self, variables, a, b, sign):
         fake = self.networks["generator"].apply(variables["generator"], a)
-        scores = [self.networks["critic"].apply(variables["critic"], x) for x in (fake, b)]
-        return sign * (scores[0].mean() - scores[1].mean()) + jnp.square(scores[0]).mean()
+        discriminator = self.networks["discriminator"]
+        logits = [discriminator.apply(variables["discriminator"], x) for x in (fake, b)]
+        return sign * (logits[0].mean() - logits[1].mean()) + jnp.square(logits[0]).mean()
 
-    def train_step(self, state, batch):
-        rng = jax.random.fold_in(state.rng, state.step)
-        keys = parallel.example_keys(rng, len(batch["a"]), self.axis_name)
+    def step(self, state, batch, draws):
+        keys = self.examples.keys(jax.random.fold_in(state.rng, state.step), len(batch["a"]))
         noise = jax.vmap(lambda key: jax.random.normal(key, (SIZE, SIZE, 3)))(keys)
         a, b, metrics = batch["a"] + 0.1 * noise, batch["b"], {}
-        for name, sign in (("critic", 1.0), ("generator", -1.0)):
+        for name, sign in (("discriminator", 1.0), ("generator", -1.0)):
             trained, carried = split_networks(state.variables, (name,))
 
             def loss(trained, variables=state.variables, carried=carried, sign=sign):
                 merged = {**variables, **merge_networks(trained, carried)}
                 return self._loss(merged, a, b, sign)
 
-            value, gradients = jax.value_and_grad(loss)(parallel.vary(trained, self.axis_name))
+            value, gradients = jax.value_and_grad(loss)(self.examples.vary(trained))
             state = self.update(state, name, gradients, carried)
             metrics[f"{name}/loss"] = value
-        metrics = parallel.mean_over(metrics, self.axis_name)
-        memory = {"mean": 0.9 * state.memory["mean"] + 0.1 * metrics["critic/loss"]}
-        return state.replace(step=state.step + 1, memory=memory), metrics
+        average = self.examples.mean(metrics["discriminator/loss"])
+        return state.replace(memory={"mean": 0.9 * state.memory["mean"] + 0.1 * average}), metrics
+
+    def generate(self, variables, inputs, direction=None, rng=None):
+        self.direction(direction)
+        images = self.networks["generator"].apply(variables["generator"], inputs["image"])
+        return Output(images, OrderedDict(red=images[..., :1]))
 
     def translate(self, variables, images, direction="a2b"):
-        return Translation(self.networks["generator"].apply(variables["generator"], images))
+        return Translation(self.generate(variables, {"image": images}, direction).images)
 
-    def pictures(self, variables, batch):
-        images = self.translate(variables, batch["a"]).images
-        return {"a2b": {"source": batch["a"], "attention": images[..., :1], "translation": images}}
+    def panels(self, variables, batch, rng):
+        output = self.generate(variables, {"image": batch["a"]})
+        columns = OrderedDict(source=batch["a"], attention=output.heatmap, fake=output.images)
+        return OrderedDict(a2b=columns)
 
 
 class Batches:
@@ -114,9 +135,11 @@ class At:
         pass
 
 
-def configure(total=6, width=3, **fields):
+def configure(total=6, width=3, ema_decay=0.0, **fields):
     config = base()
     config.method = Config({"name": "toy", "width": width})
+    if ema_decay:
+        config.method.ema_decay = ema_decay
     config.optimizer = Config({"total_steps": total})
     config.data.batch_size = 8
     config.train.update(

@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 from ml_collections import ConfigDict
 
 from ganattn.cluster import supervisor
-from ganattn.errors import ConfigError
-from ganattn.runs.storage import explained
+from ganattn.errors import ConfigError, explain
 
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
@@ -136,7 +135,7 @@ def _report(error: BaseException, link: Any) -> int:
         time.sleep(2 * supervisor.SETTLE)
         traceback.print_exc()
         return supervisor.LOST
-    text = explained(error)
+    text = explain(error)
     if text is None:
         traceback.print_exc()
         return 1

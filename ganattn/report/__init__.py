@@ -6,7 +6,7 @@ from pathlib import Path
 from ganattn.errors import ConfigError, DataError
 from ganattn.report import charts, page
 from ganattn.runs.logs import Logs
-from ganattn.runs.storage import locate, write_whole
+from ganattn.runs.storage import locate, write_atomic
 
 __all__ = ["write_report"]
 
@@ -29,7 +29,7 @@ def write_report(
     folder = workdir / "report" if output is None else locate(output)
     drawn = charts.draw(logs)
     for name, png in drawn.items():
-        write_whole(folder / f"{name}.png", png)
+        write_atomic(folder / f"{name}.png", png)
     path = folder / "index.html"
-    write_whole(path, page.render(logs, drawn, pictures))
+    write_atomic(path, page.render(logs, drawn, pictures))
     return path

@@ -10,7 +10,7 @@ import numpy as np
 
 from ganattn import figures
 from ganattn.evaluation.truth import Truth
-from ganattn.runs.storage import write_whole
+from ganattn.runs.storage import write_atomic
 from ganattn.runs.workdir import JsonLines
 
 ROWS = 8  # of the grids
@@ -53,7 +53,7 @@ class Scores:
         self._lines.write({"step": step, **mean})
         if last:
             result = {"step": step, **mean, "directions": scores}
-            write_whole(self._workdir / "result.json", json.dumps(result, indent=2) + "\n")
+            write_atomic(self._workdir / "result.json", json.dumps(result, indent=2) + "\n")
 
     def close(self) -> None:
         """Closes the file."""
