@@ -1,12 +1,12 @@
-"""Breaks small training runs on purpose and checks that nothing is lost; CPU alone, loopback.
+"""Fault-injection tests: break small training runs and check that nothing is lost.
 
     python launch/soak.py layouts    # 1, 2 and 4 processes against one, float64, 10 steps
     python launch/soak.py kills      # kill -9 of each process in turn at random steps, 20 times
     python launch/soak.py stops      # SIGTERM at random steps, 10 times
     python launch/soak.py damage     # checkpoints cut at 50 random offsets, or without a file
-    python launch/soak.py overhead   # step time of two processes over one, and where it goes
 
-Each prints what it found as JSON and ends with exit code 1 if something did not hold.
+Each prints its results as JSON and exits with code 1 if something did not hold. All of them run on
+the CPU, over loopback.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import random
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,12 +40,12 @@ CYCLEGAN = {"method.width": 2, "data.load_size": 34, "data.flip": True}  # image
 METHODS: dict[str, dict[str, Any]] = {"pix2pix": PIX2PIX, "cyclegan": CYCLEGAN}
 QUIET = {"train.pictures_every": 0, "train.histograms_every": 0, "data.batch_size": 4}
 ROUNDING = 1e-8  # arrays whose largest value is less hold nothing but rounding
-KILLED_EVERY, STOPPED_EVERY = 15, 60  # steps; a stop is agreed on for some steps ahead
+KILLED_EVERY, STOPPED_EVERY = 15, 60  # steps; processes agree to stop a few steps ahead
 LAYOUTS = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (4, 1))  # processes, devices of each
 
 
 def fields(method: str, **more: Any) -> dict[str, Any]:
-    """Fields of a run that takes a moment."""
+    """Config fields of a run that takes a moment."""
     return {**METHODS[method], **QUIET, **{k.replace("__", "."): v for k, v in more.items()}}
 
 
@@ -59,10 +58,10 @@ def train_command(method: str, workdir: Path, processes: int, *flags: str, **mor
 
 
 def environment(folder: Path, devices: int = 1) -> dict[str, str]:
-    """One thread's worth of work, a compilation cache, and no TensorFlow, which starts slowly."""
+    """Environment variables: a compilation cache, and no TensorFlow, which starts slowly."""
     absent = folder / "absent"
     absent.mkdir(exist_ok=True)
-    (absent / "tensorflow.py").write_text("raise ImportError('left out of the soak')\n")
+    (absent / "tensorflow.py").write_text("raise ImportError('not needed')\n")
     root = Path(__file__).parents[1]
     return {
         **os.environ,
@@ -106,7 +105,7 @@ def worker_pid(supervisor: int, index: int) -> int | None:
 
 @contextlib.contextmanager
 def started(command: Sequence[str], folder: Path, log: Path) -> Iterator[subprocess.Popen]:
-    """A command that is gone afterwards, its output in a file."""
+    """A command that is killed on leaving, with its output in a file."""
     with log.open("ab") as file:
         process = subprocess.Popen(command, env=environment(folder), stdout=file, stderr=file)
         try:
@@ -161,7 +160,7 @@ def kills(folder: Path, options: argparse.Namespace) -> dict:
         "processes": options.processes,
         "exit code": code,
         "killed after step": kept,
-        "seconds until training went on": waits,
+        "seconds until training continued": waits,
         "deaths named": len(named),
         "last message": named[-1] if named else "",
         "bit-equal to the uninterrupted run": found == expected,
@@ -217,7 +216,7 @@ def stops(folder: Path, options: argparse.Namespace) -> dict:
 
 
 def damage(folder: Path, options: argparse.Namespace) -> dict:
-    """Each cut, and each missing file, must lead to the checkpoint before, and be said."""
+    """Each cut, and each missing file, must be reported and lead to the checkpoint before."""
     from ganattn.runs.checkpoints import restore_variables
 
     workdir, log = folder / "run", folder / "damage.log"
@@ -270,7 +269,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
 
 
 def leaves_of(store: Path, step: int) -> list:
-    """Path and SHA-256 of every leaf of one checkpoint, which is read and checked."""
+    """Path and SHA-256 of every leaf of one checkpoint, which is read and verified."""
     from ganattn.runs.checkpoints import restore_variables
 
     return restore_variables(store, step)[1]["leaves"]
@@ -322,7 +321,7 @@ def difference(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) ->
     """The largest difference in any array, relative to that array's largest value.
 
     A bias before an instance norm changes nothing: its gradient is rounding, which Adam enlarges to
-    some 1e-10 after ten steps. Such arrays are told by their size and compared with 1e3 instead.
+    some 1e-10 after ten steps. Such arrays are recognized by their size and compared with 1e3.
     """
     assert all(leaf.dtype == np.float64 for leaf in found.values())
     worst = 0.0
@@ -334,12 +333,12 @@ def difference(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) ->
 
 
 def on_layout(folder: Path, method: str, workdir: Path, layout: tuple[int, int], total: int):
-    """Trains with this file's `worker` on each process, unless an earlier soak has done so."""
+    """Trains with this file's `worker` on each process, unless the folder has the run."""
     processes, devices = layout
     if (workdir / "checkpoints" / str(total)).is_dir():
         return
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     common = [sys.executable, __file__, "worker", "--method", method, "--workdir", str(workdir)]
     common += ["--total", str(total), "--processes", str(processes), "--port", str(port)]
     variables = {**environment(folder, devices), "JAX_ENABLE_X64": "1"}
@@ -352,7 +351,7 @@ def on_layout(folder: Path, method: str, workdir: Path, layout: tuple[int, int],
 
 
 def worker(folder: Path, options: argparse.Namespace) -> dict:
-    """One process of `layouts`: trains in float64, and checks what it restores."""
+    """One process of `layouts`: trains in float64, and verifies what it restores."""
     import jax
 
     from ganattn import config as configuration
@@ -372,8 +371,8 @@ def worker(folder: Path, options: argparse.Namespace) -> dict:
     if store.latest() is not None:
         like = jax.eval_shape(method.create_state, jax.random.key(0))
         state, _ = store.restore(like, parallel.create_mesh())
-        there, _ = restore_variables(store.directory)
-        pairs = zip(jax.tree.leaves(state.variables), jax.tree.leaves(there), strict=True)
+        host_variables, _ = restore_variables(store.directory)
+        pairs = zip(jax.tree.leaves(state.variables), jax.tree.leaves(host_variables), strict=True)
         for leaf, stored in pairs:
             for shard in leaf.addressable_shards:
                 assert np.array_equal(np.asarray(shard.data), stored), "restored inexactly"
@@ -397,119 +396,18 @@ def doubled(method: Any) -> Any:
     return type(kind.__name__, (kind,), {"create_state": create_state})(**given)
 
 
-def overhead(folder: Path, options: argparse.Namespace) -> dict:
-    """Steps of one process on one core, and of two on one core each with the same work."""
-    one = timed(folder, 1, options)
-    two = timed(folder, 2, options)
-    step, slower = (statistics.median(t["step"] for t in found) for found in (one, two))
-    reduce = statistics.median(t["reduce"] for t in two)
-    return {
-        "of": f"the fastest tenth of {options.count}",
-        "ms a step, one process": round(1e3 * step, 2),
-        "ms a step, two processes": round(1e3 * slower, 2),
-        "overhead": round(slower / step - 1, 3),
-        "arrays averaged a step": two[0]["arrays"],
-        "bytes averaged a step": two[0]["bytes"],
-        "ms for averaging these alone": round(1e3 * reduce, 2),
-        "ms for averaging them as one array": round(
-            1e3 * statistics.median(t["fused"] for t in two), 2
-        ),
-        "holds": True,
-    }
-
-
-def timed(folder: Path, processes: int, options: argparse.Namespace) -> list[dict]:
-    """What each of the processes measured."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-    common = [sys.executable, __file__, "timer", "--processes", str(processes)]
-    common += ["--port", str(port), "--count", str(options.count), "--method", options.method]
-    running = [
-        subprocess.Popen(
-            [*common, "--index", str(index)],
-            env=environment(folder),
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda core=index: os.sched_setaffinity(0, {core}),
-        )
-        for index in range(processes)
-    ]
-    return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
-
-
-def timer(folder: Path, options: argparse.Namespace) -> dict:
-    """One process of `overhead`, on the core that it may use."""
-    import jax
-    import jax.numpy as jnp
-
-    from ganattn import config as configuration
-    from ganattn import data, methods, parallel, processes
-
-    if options.processes > 1:
-        processes.join(f"127.0.0.1:{options.port}", options.processes, options.index, 60)
-    config = configuration.load(configuration.find(options.method), "tiny")
-    with config.unlocked():
-        config.method.width = 16
-        config.data.batch_size = 4 * options.processes
-    method, mesh = methods.create(config), parallel.create_mesh()
-    batches = data.create(config, jax.process_index(), jax.process_count())
-    state = parallel.replicate(method.create_state, mesh)(
-        np.asarray(jax.random.key_data(jax.random.key(0)))
-    )
-    step = parallel.map_method(method, mesh)
-    batch = batches(0)
-    trained = [
-        leaf
-        for variables in state.variables.values()
-        for leaf in jax.tree.leaves(variables["params"])
-    ]
-    shapes = [leaf.shape for leaf in trained]
-
-    def measured(function: Any, argument: Any) -> float:
-        argument = jax.block_until_ready(function(argument))
-        times = []
-        for _ in range(options.count):
-            then = time.perf_counter()
-            argument = jax.block_until_ready(function(argument))
-            times.append(time.perf_counter() - then)
-        return sorted(times)[len(times) // 10]  # other programs disturb most of the others
-
-    def averaged(tree: Any) -> Any:
-        spec = jax.sharding.PartitionSpec()
-        mean = jax.shard_map(
-            lambda t: parallel.mean_over(parallel.vary(t, parallel.AXIS), parallel.AXIS),
-            mesh=mesh,
-            in_specs=spec,
-            out_specs=spec,
-        )
-        return measured(jax.jit(mean), tree)
-
-    create = parallel.replicate(lambda: [jnp.ones(shape) for shape in shapes], mesh)
-    fused = parallel.replicate(lambda: jnp.ones(sum(int(np.prod(s)) for s in shapes)), mesh)
-    result = {
-        "arrays": len(shapes),
-        "bytes": 4 * sum(int(np.prod(s)) for s in shapes),
-        "reduce": averaged(create()),
-        "fused": averaged(fused()),
-        "step": measured(lambda s: step(s, batch)[0], state),
-        "holds": True,
-    }
-    batches.close()
-    return result
-
-
 def main() -> int:
     """Runs one part."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parts = {f.__name__: f for f in (layouts, kills, stops, damage, overhead, worker, timer)}
+    parts = {f.__name__: f for f in (layouts, kills, stops, damage, worker)}
     counts = {"kills": 20, "stops": 10, "damage": 50}
     parser.add_argument("part", choices=parts)
-    parser.add_argument("--count", type=int, help="how often something is broken, or timed")
+    parser.add_argument("--count", type=int, help="number of faults")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where runs are left; else they are removed")
+    parser.add_argument("--folder", type=Path, help="keep the runs in this folder")
     parser.add_argument("--method", default="pix2pix", choices=METHODS)
     for hidden, kind in (("workdir", Path), ("total", int), ("index", int), ("port", int)):
         parser.add_argument(f"--{hidden}", type=kind, help=argparse.SUPPRESS)
@@ -518,10 +416,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        found = parts[options.part](folder, options)
+        result = parts[options.part](folder, options)
     if options.part != "worker":
-        print(json.dumps(found, indent=None if options.part == "timer" else 2))
-    return 0 if found["holds"] else 1
+        print(json.dumps(result, indent=2))
+    return 0 if result["holds"] else 1
 
 
 if __name__ == "__main__":

@@ -82,9 +82,9 @@ def test_limits_of_a_machine(scaling, costs):
     assert costs.largest_batch(many) == 14 and pool.largest_batch(many) == 2  # 7 GB a picture
     assert pool.network_seconds(1, many) == pytest.approx(0.035 + 0.14)
     # Two files for each of two chips' pictures in 20 ms, whether there is one or two of them.
-    assert costs.pictures_needed(1, machine) == pytest.approx(200)
-    assert costs.pictures_needed(2, machine) == pytest.approx(400)
-    assert costs.pictures_needed(9, machine) == pytest.approx(400)
+    assert costs.images_needed(1, machine) == pytest.approx(200)
+    assert costs.images_needed(2, machine) == pytest.approx(400)
+    assert costs.images_needed(9, machine) == pytest.approx(400)
     assert costs.input_limit(machine) is None
     slow = dataclasses.replace(costs, file_pixels=2 * 256**2)
     assert slow.cores_needed(1, machine) == pytest.approx(200 / 262.5)
