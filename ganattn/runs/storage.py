@@ -70,3 +70,6 @@ def write_atomic(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+write_whole = write_atomic  # its name until every caller has the new one
