@@ -119,11 +119,11 @@ def started(command: Sequence[str], folder: Path, log: Path) -> Iterator[subproc
 def wait_for_step(process: subprocess.Popen, workdir: Path, step: int, seconds: float = 300) -> int:
     """The newest step as soon as it is `step` or more; raises when the run ends or takes long."""
     end = time.monotonic() + seconds
-    while (found := last_step(workdir)) < step:
+    while (newest := last_step(workdir)) < step:
         if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"no step {step} in {workdir}: it is at {found}")
+            raise RuntimeError(f"no step {step} in {workdir}: it is at {newest}")
         time.sleep(0.05)
-    return found
+    return newest
 
 
 def kills(folder: Path, options: argparse.Namespace) -> dict:
@@ -131,12 +131,12 @@ def kills(folder: Path, options: argparse.Namespace) -> dict:
     total = KILLED_EVERY * (options.count + 1)
     schedule = {"optimizer__total_steps": total, "optimizer__decay_start_step": total // 2}
     schedule |= {"train__checkpoint_every": 4, "train__log_every": 1}
-    whole, broken, log = folder / "whole", folder / "broken", folder / "kills.log"
+    reference, broken, log = folder / "reference", folder / "broken", folder / "kills.log"
     with started(
-        train_command("pix2pix", whole, options.processes, **schedule), folder, log
+        train_command("pix2pix", reference, options.processes, **schedule), folder, log
     ) as process:
         assert process.wait() == 0, log.read_text()
-    chance, kept, waits = random.Random(options.seed), [], []
+    chance, killed_after, waits = random.Random(options.seed), [], []
     flags = ("--max-restarts", str(options.count), "--worker-timeout", "30")
     command = train_command("pix2pix", broken, options.processes, *flags, **schedule)
     with started(command, folder, log) as process:
@@ -151,20 +151,20 @@ def kills(folder: Path, options: argparse.Namespace) -> dict:
             while last_step(broken) <= at + 1 and process.poll() is None:
                 time.sleep(0.05)
             waits.append(round(time.monotonic() - then, 1))
-            kept.append(at)
+            killed_after.append(at)
         code = process.wait()
     named = [line for line in log.read_text().splitlines() if "was killed by SIGKILL" in line]
-    found, expected = leaves(broken), leaves(whole)
+    actual, expected = leaves(broken), leaves(reference)
     return {
-        "kills": len(kept),
+        "kills": len(killed_after),
         "processes": options.processes,
         "exit code": code,
-        "killed after step": kept,
+        "killed after step": killed_after,
         "seconds until training continued": waits,
         "deaths named": len(named),
         "last message": named[-1] if named else "",
-        "bit-equal to the uninterrupted run": found == expected,
-        "holds": code == 0 and found == expected and len(named) == options.count,
+        "bit-equal to the uninterrupted run": actual == expected,
+        "holds": code == 0 and actual == expected and len(named) == options.count,
     }
 
 
@@ -173,9 +173,9 @@ def stops(folder: Path, options: argparse.Namespace) -> dict:
     total = STOPPED_EVERY * (options.count + 1)
     schedule = {"optimizer__total_steps": total, "optimizer__decay_start_step": total // 2}
     schedule |= {"train__checkpoint_every": 100_000, "train__log_every": 1}
-    whole, broken, log = folder / "whole", folder / "broken", folder / "stops.log"
+    reference, broken, log = folder / "reference", folder / "broken", folder / "stops.log"
     with started(
-        train_command("pix2pix", whole, options.processes, **schedule), folder, log
+        train_command("pix2pix", reference, options.processes, **schedule), folder, log
     ) as process:
         assert process.wait() == 0, log.read_text()
     chance, saved, problems, seconds = random.Random(options.seed), [], [], []
@@ -203,7 +203,7 @@ def stops(folder: Path, options: argparse.Namespace) -> dict:
     steps = [json.loads(line)["step"] for line in before.splitlines()]
     if steps != list(range(1, total + 1)):
         problems.append("a step is missing or came twice")
-    if leaves(broken) != leaves(whole):
+    if leaves(broken) != leaves(reference):
         problems.append("not bit-equal to the uninterrupted run")
     return {
         "stops": options.count,
@@ -226,7 +226,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
     ) as process:
         assert process.wait() == 0, log.read_text()
     store = workdir / "checkpoints"
-    whole = {step: leaves_of(store, step) for step in (4, 6)}
+    intact = {step: leaves_of(store, step) for step in (4, 6)}
     files = sorted(p for p in (store / "6").rglob("*") if p.is_file())
     sizes = [path.stat().st_size for path in files]
     chance, problems = random.Random(options.seed), []
@@ -246,7 +246,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
         broken.unlink() if cut is None else os.truncate(broken, cut)
         meta = restore_variables(copy)[1]
         unlisted = broken.name == "files.json" and cut is None  # its checksums still decide
-        if meta["step"] != (6 if unlisted else 4) or meta["leaves"] != whole[meta["step"]]:
+        if meta["step"] != (6 if unlisted else 4) or meta["leaves"] != intact[meta["step"]]:
             problems.append(f"{path.relative_to(store)} cut at {cut}: step {meta['step']}")
     largest = max(files, key=lambda path: path.stat().st_size)
     os.truncate(largest, largest.stat().st_size // 2)
@@ -254,7 +254,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
         train_command("pix2pix", workdir, options.processes, **schedule), folder, log
     ) as process:
         code = process.wait()
-    together = code == 0 and leaves_of(store, 6) == whole[6] and "is damaged" in log.read_text()
+    together = code == 0 and leaves_of(store, 6) == intact[6] and "is damaged" in log.read_text()
     if not together:
         problems.append(f"{options.processes} processes did not resume from step 4: {code}")
     return {
@@ -277,7 +277,7 @@ def leaves_of(store: Path, step: int) -> list:
 
 def layouts(folder: Path, options: argparse.Namespace) -> dict:
     """Ten float64 steps on every layout, and five on each followed by five on the next."""
-    found: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
     for method in METHODS:
         run = folder / method
         for layout in LAYOUTS:
@@ -285,18 +285,18 @@ def layouts(folder: Path, options: argparse.Namespace) -> dict:
         expected = parameters(run / name(LAYOUTS[0]))
         for layout in LAYOUTS[1:]:
             error = difference(parameters(run / name(layout)), expected)
-            found[f"{method} {name(layout)}"] = error
+            errors[f"{method} {name(layout)}"] = error
         if method != "pix2pix":  # one method shows how checkpoints move
             continue
         for first, then in zip(LAYOUTS, (*LAYOUTS[1:], LAYOUTS[0]), strict=True):
-            moved = run / f"{name(first)} to {name(then)}"
-            on_layout(folder, method, moved, first, 5)
-            on_layout(folder, method, moved, then, 10)
-            found[f"{method} {moved.name}"] = difference(parameters(moved), expected)
+            run_of_both = run / f"{name(first)} to {name(then)}"
+            on_layout(folder, method, run_of_both, first, 5)
+            on_layout(folder, method, run_of_both, then, 10)
+            errors[f"{method} {run_of_both.name}"] = difference(parameters(run_of_both), expected)
     return {
-        "relative differences from 1x1 after 10 steps": found,
-        "largest": max(found.values()),
-        "holds": max(found.values()) <= 1e-12,
+        "relative differences from 1x1 after 10 steps": errors,
+        "largest": max(errors.values()),
+        "holds": max(errors.values()) <= 1e-12,
     }
 
 
@@ -317,18 +317,18 @@ def parameters(workdir: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in flat}
 
 
-def difference(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+def difference(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
     """The largest difference in any array, relative to that array's largest value.
 
     A bias before an instance norm changes nothing: its gradient is rounding, which Adam enlarges to
     some 1e-10 after ten steps. Such arrays are recognized by their size and compared with 1e3.
     """
-    assert all(leaf.dtype == np.float64 for leaf in found.values())
+    assert all(leaf.dtype == np.float64 for leaf in actual.values())
     worst = 0.0
     for path, leaf in expected.items():
         size = float(np.abs(leaf).max())
         scale = size if size > ROUNDING else 1e3
-        worst = max(worst, float(np.abs(found[path] - leaf).max()) / scale)
+        worst = max(worst, float(np.abs(actual[path] - leaf).max()) / scale)
     return worst
 
 
@@ -342,11 +342,11 @@ def on_layout(folder: Path, method: str, workdir: Path, layout: tuple[int, int],
     common = [sys.executable, __file__, "worker", "--method", method, "--workdir", str(workdir)]
     common += ["--total", str(total), "--processes", str(processes), "--port", str(port)]
     variables = {**environment(folder, devices), "JAX_ENABLE_X64": "1"}
-    started_ = [
+    workers = [
         subprocess.Popen([*common, "--index", str(index)], env=variables)
         for index in range(processes)
     ]
-    codes = [process.wait() for process in started_]
+    codes = [process.wait() for process in workers]
     assert not any(codes), f"{layout}: exit codes {codes}"
 
 
