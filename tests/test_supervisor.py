@@ -153,9 +153,9 @@ def test_workers_end_with_their_supervisor(tmp_path):
     command = [sys.executable, "-c", "import time\n" + code]
     attempt = supervisor.Attempt([command], 30.0)
     process = attempt._children[0].process
-    while not attempt._children[0].peer.connection.poll():
+    while not attempt._children[0].peer.link.poll():
         time.sleep(0.01)
-    attempt._children[0].peer.connection.close()
+    attempt._children[0].peer.link.close()
     assert process.wait(20) == supervisor.LOST
     attempt.close()
 
@@ -204,7 +204,7 @@ def test_a_machine_that_is_gone_is_named(tmp_path):
         time.sleep(0.01)
     time.sleep(0.3)
     for peer in machines.attempts[1]._supervisors():
-        with socket.socket(fileno=os.dup(peer.connection.fileno())) as connected:
+        with socket.socket(fileno=os.dup(peer.link.fileno())) as connected:
             connected.shutdown(socket.SHUT_RDWR)  # as when the machine is lost
     assert "process 1 on host-b is gone with its supervisor" in machines.end()
 

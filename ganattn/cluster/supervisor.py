@@ -19,14 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import AuthenticationError
-from multiprocessing.connection import (
-    Connection,
-    Pipe,
-    answer_challenge,
-    deliver_challenge,
-    wait,
-)
+from multiprocessing import AuthenticationError, connection
 
 _log = logging.getLogger(__name__)
 LINK = "GANATTN_SUPERVISOR"  # environment: file descriptor of the link, supervisor's port and key
@@ -55,16 +48,16 @@ class Peer:
     whether it has announced its end.
     """
 
-    def __init__(self, connection: Connection, process: int = -1):
-        self.connection, self.process = connection, process
+    def __init__(self, link: connection.Connection, process: int = -1):
+        self.link, self.process = link, process
         self.heard, self.closed, self.finished = time.monotonic(), False, False
 
     def receive(self) -> list[dict]:
         """Messages that have arrived; an empty one is a sign of life alone."""
         messages = []
         try:
-            while not self.closed and self.connection.poll():
-                text = self.connection.recv_bytes(LONGEST)
+            while not self.closed and self.link.poll():
+                text = self.link.recv_bytes(LONGEST)
                 self.heard = time.monotonic()
                 messages += [json.loads(text)] if text else []
         except (EOFError, OSError, ValueError):
@@ -74,27 +67,27 @@ class Peer:
     def send(self, message: dict | None = None) -> None:
         """Sends a message or a sign of life; a peer that is gone is noticed by its silence."""
         with contextlib.suppress(OSError):
-            self.connection.send_bytes(json.dumps(message).encode() if message else b"")
+            self.link.send_bytes(json.dumps(message).encode() if message else b"")
 
     def silent(self) -> float:
         """Seconds since the last sign of life."""
         return time.monotonic() - self.heard
 
 
-def _connection(connected: socket.socket, timeout: float) -> Connection:
+def _link(connected: socket.socket, timeout: float) -> connection.Connection:
     """The connection over a socket; a message that stops halfway is an OSError."""
     connected.settimeout(None)
     limit = struct.pack("ll", max(1, int(timeout)), 0)
     for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         connected.setsockopt(socket.SOL_SOCKET, option, limit)
-    return Connection(connected.detach())
+    return connection.Connection(connected.detach())
 
 
 class Child:
     """One training process and the link to it."""
 
     def __init__(self, command: Sequence[str], contact: str, environment: dict[str, str]):
-        here, there = Pipe()
+        here, there = connection.Pipe()
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -109,7 +102,7 @@ class Child:
         """Ends it at once: the runtime delays any other signal."""
         self.process.kill()
         self.process.wait()
-        self.peer.connection.close()
+        self.peer.link.close()
 
     def cause(self, name: str, timeout: float) -> Cause | None:
         """Why the attempt must end; None while it runs or if it ended well."""
@@ -161,8 +154,8 @@ class Attempt:
         """Waits for the end: None when every process ended well."""
         while True:
             peers = [child.peer for child in self._children] + self._supervisors()
-            connections = [peer.connection for peer in peers if not peer.closed]
-            wait([self._listener, *connections], _TICK)
+            links = [peer.link for peer in peers if not peer.closed]
+            connection.wait([self._listener, *links], _TICK)
             self._accept()
             self._send_beats()
             cause = self._receive()
@@ -186,7 +179,7 @@ class Attempt:
         for child in self._children:
             child.kill()
         for peer in self._supervisors():
-            peer.connection.close()
+            peer.link.close()
         self._listener.close()
 
     def _supervisors(self) -> list[Peer]:
@@ -199,14 +192,14 @@ class Attempt:
 
     def _authenticate(self, connected: socket.socket) -> None:
         """Accepts a supervisor that knows the key; in a thread, because a stranger may be slow."""
-        connection = _connection(connected, _HANDSHAKE)
+        link = _link(connected, _HANDSHAKE)
         try:
-            deliver_challenge(connection, self._key.encode())
-            answer_challenge(connection, self._key.encode())
+            connection.deliver_challenge(link, self._key.encode())
+            connection.answer_challenge(link, self._key.encode())
         except Exception:  # AuthenticationError, EOFError, OSError, and what strange bytes cause
-            connection.close()
+            link.close()
         else:
-            self._others.append(Peer(connection))
+            self._others.append(Peer(link))
 
     def _name(self, index: int) -> str:
         """The name of a process, with its machine where there are several."""
@@ -215,33 +208,28 @@ class Attempt:
         return f"process {index}" + (f" on {self.names[index]}" if len(set(self.names)) > 1 else "")
 
     def _receive(self) -> Cause | None:
+        """Handles all messages; returns the verdict of process 0's supervisor, or a lost one."""
         for child in self._children:
             messages = child.peer.receive()
             child.note(messages)
             for message in messages:
                 if "index" in message:
                     self._introduce(child, **message)
-        for peer in [*self._others]:
+        verdict = loss = None
+        for peer in self._supervisors():
             for message in peer.receive():
                 peer.process = message.get("hello", peer.process)
                 peer.finished = message.get("finished", peer.finished)
                 if "cause" in message:
                     self._suspect(Cause(**message["cause"]))
-            loss = None if peer.finished or peer.process < 0 else self._loss(peer)
-            if loss:
-                return loss
-        return self._receive_verdict()
-
-    def _receive_verdict(self) -> Cause | None:
-        if self._hub is None or self._hub.finished:
-            return None
-        for message in self._hub.receive():
-            self._hub.finished = message.get("finished", False)
-            if "verdict" in message:
-                return Cause(**message["verdict"])
-        return None if self._hub.finished else self._loss(self._hub)
+                if "verdict" in message and peer is self._hub:
+                    verdict = Cause(**message["verdict"])
+            loss = loss or self._loss(peer)
+        return verdict or loss
 
     def _loss(self, peer: Peer) -> Cause | None:
+        if peer.finished or peer.process < 0:
+            return None
         if peer.closed:
             return Cause(f"{self._name(peer.process)} is gone with its supervisor")
         if peer.silent() > self._timeout:
@@ -255,9 +243,9 @@ class Attempt:
             host, port, key = address
             try:
                 connected = socket.create_connection((host, port), self._timeout)
-                hub = Peer(_connection(connected, self._timeout), process=0)
-                answer_challenge(hub.connection, key.encode())
-                deliver_challenge(hub.connection, key.encode())
+                hub = Peer(_link(connected, self._timeout), process=0)
+                connection.answer_challenge(hub.link, key.encode())
+                connection.deliver_challenge(hub.link, key.encode())
             except (OSError, EOFError, AuthenticationError) as error:
                 _log.warning("no connection to the supervisor of process 0 (%s)", error)
                 return

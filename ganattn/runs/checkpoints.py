@@ -22,17 +22,9 @@ from jax.sharding import Mesh
 
 from ganattn import parallel, processes
 from ganattn.errors import CheckpointError, storage_problem
+from ganattn.runs import integrity
 from ganattn.runs.best import is_complete, preserve
-from ganattn.runs.integrity import (
-    Meta,
-    check_files,
-    check_leaves,
-    check_meta,
-    describe,
-    describe_leaves,
-    list_files,
-    types,
-)
+from ganattn.runs.integrity import Meta
 from ganattn.runs.storage import locate, remove_tree
 from ganattn.state import TrainState, Tree, compare
 
@@ -78,7 +70,7 @@ class Checkpoints:
             raise ValueError(f"step {step} is not beyond the newest checkpoint, {newest}")
         raw = jax.tree.map(_raw, state)
         config = config.to_dict() if isinstance(config, ml_collections.ConfigDict) else config
-        meta = describe(step, config, state, raw)
+        meta = integrity.describe(step, config, state, raw)
         items = ocp.args.Composite(state=ocp.args.PyTreeSave(raw), meta=ocp.args.JsonSave(meta))
         with self._explained():
             self._manager.save(step, args=items, force=True)
@@ -104,7 +96,7 @@ class Checkpoints:
             with self._explained():
                 self._manager.wait_until_finished()
                 if jax.process_index() == 0 and (newest := self.latest()) is not None:
-                    list_files(self.directory / str(newest))
+                    integrity.list_files(self.directory / str(newest))
         if self._best is not None and self._best in self.steps():
             preserve(self.directory / str(self._best), self.directory / _BEST)
             self._best = None
@@ -143,7 +135,7 @@ class Checkpoints:
         Raises CheckpointError when there is none, when none is intact, or when the newest readable
         one has other leaves, shapes or dtypes than `like`; then nothing on disk is changed.
         """
-        expected = types(describe_leaves(like))
+        expected = integrity.types(integrity.describe_leaves(like))
 
         def targets(meta: Meta) -> Tree:
             self._require_same(expected, meta)
@@ -165,7 +157,7 @@ class Checkpoints:
         return place(tree), meta
 
     def _require_same(self, expected: Mapping[str, str], meta: Meta) -> None:
-        phrases = compare(types(meta["leaves"]), expected, "type")
+        phrases = compare(integrity.types(meta["leaves"]), expected, "type")
         if phrases:
             rest = len(phrases) - _MOST_NAMED
             named = "; ".join(phrases[:_MOST_NAMED])
@@ -302,10 +294,10 @@ def _array_handler() -> ocp.PyTreeCheckpointHandler:
 
 
 def _read_meta(path: Path, step: int) -> Meta:
-    check_files(path)
+    integrity.check_files(path)
     # No Checkpointer, here and below: it waits for other processes, which may find no damage.
     meta = ocp.JsonCheckpointHandler().restore(epath.Path(path / "meta"))
-    check_meta(meta, step)
+    integrity.check_meta(meta, step)
     return meta
 
 
@@ -317,7 +309,7 @@ def _read_leaves(path: Path, targets: Tree, meta: Meta) -> Tree:
         partial_restore=True,
     )
     tree = ocp.PyTreeCheckpointHandler().restore(epath.Path(path / "state"), args=arguments)
-    check_leaves(tree, meta)
+    integrity.check_leaves(tree, meta)
     return tree
 
 

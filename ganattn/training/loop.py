@@ -131,10 +131,8 @@ def _result(step: int, total: int, workdir: Path, metrics: dict[str, float]) -> 
     if step >= total:
         message = f"finished at step {step}; everything is in {workdir}"
         return Result("finished", step, workdir, metrics, message)
-    message = (
-        f"preempted: step {step} of {total} is saved; resume with the same config: "
-        f"ganattn train --workdir {workdir}"
-    )
+    message = f"preempted: step {step} of {total} is saved; resume with the same config: "
+    message += f"ganattn train --workdir {workdir}"
     if jax.process_index() == 0:
         _log.warning(message)
     return Result("preempted", step, workdir, metrics, message)
