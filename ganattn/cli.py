@@ -18,12 +18,11 @@ from ml_collections import ConfigDict, config_flags
 
 from ganattn import config as configuration
 from ganattn.cluster import commands as cluster
-from ganattn.errors import ConfigError
+from ganattn.errors import ConfigError, explain, silence_storage_tracebacks
 from ganattn.evaluation.options import add_options as add_evaluate
 from ganattn.inference import commands as inference
 from ganattn.report import commands as reports
 from ganattn.runs.arguments import add_step
-from ganattn.runs.storage import explained, hush_storage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return options.run(options) or 0
     except Exception as error:
-        text = explained(error)
+        text = explain(error)
         if text is None:
             raise
         print(f"ganattn: {text}", file=sys.stderr)
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run() -> None:
     """Entry point of the `ganattn` script."""
     _prepare_logging()
-    hush_storage()
+    silence_storage_tracebacks()
     code = main()
     if code:  # background threads that wait for a failed operation would delay the exit for minutes
         sys.stdout.flush()

@@ -1,12 +1,31 @@
-"""User errors: each message is one line with the thing, the place and the remedy.
+"""User errors, and the one line that explains them.
 
-The command line prints the message alone and exits with code 2; any other exception is a defect of
-this library and keeps its traceback.
+A message names the thing, the place and the remedy. The command line prints the message alone and
+exits with code 2; any other exception is a defect of this library and keeps its traceback.
 """
+
+import errno
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+_STORAGE_ERRNOS = (
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO
+)  # fmt: skip
+_STORAGE_PHRASES = (  # libraries without an exception class for it put these into their messages
+    "No space left on device",
+    "Disk quota exceeded",
+    "Permission denied",
+    "PERMISSION_DENIED",
+    "Read-only file system",
+    "File too large",
+    "Input/output error",
+)
 
 
 class UserError(Exception):
-    """Base of all errors that the person who runs the program can fix."""
+    """Base class of all errors that the user can fix."""
 
 
 class ConfigError(UserError):
@@ -26,4 +45,54 @@ class ForeignFileError(UserError):
 
 
 class DivergenceError(UserError):
-    """Training produced a value that is not finite."""
+    """A metric or parameter is no longer finite."""
+
+
+def storage_problem(error: BaseException | None) -> str:
+    """The storage problem, such as a full disk, that caused an error; "" for other causes."""
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in _STORAGE_ERRNOS:
+            return cause.strerror or str(cause)
+        phrase = next((phrase for phrase in _STORAGE_PHRASES if phrase in str(cause)), "")
+        if phrase:
+            return phrase
+    return ""
+
+
+def explain(error: BaseException) -> str | None:
+    """The line to print for an error that the user can fix; None for a defect."""
+    for cause in _chain(error):
+        if isinstance(cause, UserError):
+            return str(cause)
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror or error}"
+    problem = storage_problem(error)
+    return (
+        f"{problem}: free some space or fix the permissions, and start again" if problem else None
+    )
+
+
+def silence_storage_tracebacks() -> None:
+    """Suppresses the tracebacks of background threads for storage problems.
+
+    The main thread reports these problems in one line.
+    """
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(
+            lambda record: not (record.exc_info and storage_problem(record.exc_info[1]))
+        )
+    previous = sys.excepthook
+
+    def show(kind: Any, error: BaseException, trace: Any) -> None:
+        if "Event loop is closed" not in str(error):  # from a writer that has failed already
+            previous(kind, error, trace)
+
+    sys.excepthook = show
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, followed by its causes and contexts."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__

@@ -13,15 +13,15 @@ TRAINED = ("params", "rho")
 
 
 class TrainState(struct.PyTreeNode):
-    """The whole state of a run; nothing changes outside it.
+    """The complete state of a run; nothing changes outside it.
 
     step: () int32, number of finished steps.
     rng: () typed key, never split in place; a step folds `step` into it.
     variables: network name -> collection -> tree. `params` and `rho` are trained, `spectral`
         (power-iteration vectors) and `batch_stats` are carried.
-    opt_state: optimiser group -> optax state.
+    opt_state: optimizer group -> optax state.
     memory: what a method remembers between steps (image pool, attention bank).
-    ema: moving averages of network variables.
+    ema: exponential moving averages of network variables, {} without any.
     """
 
     step: jax.Array
@@ -33,7 +33,7 @@ class TrainState(struct.PyTreeNode):
 
 
 def split(variables: Variables) -> tuple[Variables, Variables]:
-    """Separates one network's variables into (trained by the optimiser, carried by the step)."""
+    """Separates one network's variables into (trained by the optimizer, carried by the step)."""
     trained = {name: tree for name, tree in variables.items() if name in TRAINED}
     carried = {name: tree for name, tree in variables.items() if name not in TRAINED}
     return trained, carried
@@ -55,27 +55,33 @@ def merge_networks(
 
 
 def with_averages(variables: Mapping[str, Variables], ema: Tree) -> dict[str, Variables]:
-    """The variables with moving averages in the place of what they average."""
-    return {name: {**found, **ema.get(name, {})} for name, found in variables.items()}
+    """The variables with EMA weights substituted where there are some."""
+    return {name: {**collections, **ema.get(name, {})} for name, collections in variables.items()}
 
 
-def differences(found: Tree, expected: Tree) -> list[str]:
-    """A phrase for every leaf that is missing, unknown, or of another shape than expected."""
-    shapes, wanted = _shapes(found), _shapes(expected)
-    lines = []
-    for path in sorted(shapes.keys() | wanted.keys()):
-        if path not in wanted:
-            lines.append(f"{path} is unknown")
-        elif path not in shapes:
-            lines.append(f"{path} is missing")
-        elif shapes[path] != wanted[path]:
-            lines.append(f"{path} has shape {shapes[path]} and not {wanted[path]}")
-    return lines
-
-
-def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+def flatten(tree: Tree) -> dict[str, Any]:
+    """The leaves of a tree by path, such as "generator/params/Conv_0/kernel", in tree order."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape)
-        for path, leaf in leaves
-    }
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def differences(tree: Tree, expected: Tree) -> list[str]:
+    """A phrase for every leaf that is missing, unknown, or of another shape than expected."""
+    return compare(_shapes(tree), _shapes(expected), "shape")
+
+
+def compare(actual: Mapping[str, str], expected: Mapping[str, str], noun: str) -> list[str]:
+    """A phrase for every path that is missing, unknown, or whose `noun` differs."""
+    phrases = []
+    for path in [*expected, *(path for path in actual if path not in expected)]:
+        if path not in actual:
+            phrases.append(f"{path} is missing")
+        elif path not in expected:
+            phrases.append(f"{path} is unknown")
+        elif actual[path] != expected[path]:
+            phrases.append(f"{path} has {noun} {actual[path]} and not {expected[path]}")
+    return phrases
+
+
+def _shapes(tree: Tree) -> dict[str, str]:
+    return {path: f"{tuple(leaf.shape)}" for path, leaf in flatten(tree).items()}

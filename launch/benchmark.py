@@ -3,9 +3,9 @@
     python launch/benchmark.py --config configs/ugatit.py:light --size 128 --batch 1
 
 The step: compile time without and with the persistent cache, XLA's count of operations and memory,
-the median time of many steps after two. The input: 256 px JPEG files of both domains, resized,
-cropped and mirrored as the config says. Peak memory is that of a process that finds the step
-compiled.
+the median time of many steps after two. The input: 256 px files, resized, cropped and mirrored as
+the config says. Peak memory is that of a process that finds the step in the cache. Perceptual
+networks have random weights, which take the same time.
 """
 
 import argparse
@@ -18,34 +18,37 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
+from scaling import without_weights
 
 from ganattn import config as configuration
-from ganattn import data, methods, parallel
+from ganattn import data, parallel
 from ganattn.data import procedural
-from ganattn.errors import UserError
+from ganattn.errors import ConfigError, UserError
+from ganattn.methods import Method
 from ganattn.state import TrainState
 
-PICTURES = 64  # of each domain
-PICTURE_SIZE = 256
+IMAGES = 64  # of each domain
+IMAGE_SIZE = 256
 WARM_UP = 2
 
 
 def main() -> None:
-    """Measures what the arguments name."""
+    """Runs the measurements that the arguments ask for."""
     options = _parse()
     try:
         config = _resolve(options)
         if options.compile_only:
-            print(_compile(config)[-1])
+            print(_compile(without_weights(config), config)[-1])
             return
         with tempfile.TemporaryDirectory() as folder:
-            _write_pictures(Path(folder))
+            write_images(Path(folder), config.data)
             config.data.update(source="folder", path=folder)
             result = {**_describe(options), **measure_step(config, options.steps, folder)}
             if not options.no_input:
@@ -58,16 +61,17 @@ def main() -> None:
 def measure_step(config: ConfigDict, steps: int, folder: str) -> dict[str, object]:
     """Compile times, XLA's operations and memory, and times of the training step.
 
-    A process of its own compiles first, so that the compiler's memory is not taken for the step's.
+    A separate process compiles first, so that the compiler's memory does not count as the step's.
     """
     result: dict[str, object] = {"compile_seconds_cold": _compile_elsewhere(folder)}
-    step, state, compiled, result["compile_seconds_cached"] = _compile(config)
+    method = without_weights(config)
+    step, state, compiled, result["compile_seconds_cached"] = _compile(method, config)
     costs, memory = compiled.cost_analysis(), compiled.memory_analysis()
     result["gflop_per_step"] = round(costs["flops"] / 1e9, 1)
     result["xla_arguments_gb"] = round(memory.argument_size_in_bytes / 1e9, 3)
     result["xla_temporaries_gb"] = round(memory.temp_size_in_bytes / 1e9, 3)
     times = []
-    placed = step.place(_batch(config))
+    placed = step.place(random_batch(method, config.data.batch_size))
     for _ in range(WARM_UP + steps):
         started = time.perf_counter()
         state, metrics = compiled(state, placed)
@@ -84,22 +88,21 @@ def measure_step(config: ConfigDict, steps: int, folder: str) -> dict[str, objec
 
 
 def _compile(
-    config: ConfigDict,
+    method: Method, config: ConfigDict
 ) -> tuple[parallel.MappedStep, TrainState, jax.stages.Compiled, float]:
     """(step, state, executable, seconds)"""
-    mesh = parallel.create_mesh()
-    parallel.check_batch_size(config.data.batch_size, mesh)
-    method = methods.create(config)
+    mesh, size = parallel.create_mesh(), config.data.batch_size
+    parallel.check_batch_size(size, mesh, method.accumulate_steps)
     seed = np.asarray(jax.random.key_data(jax.random.key(config.seed)))
     state = parallel.replicate(method.create_state, mesh)(seed)
     step = parallel.map_method(method, mesh, config.parallel)
     started = time.perf_counter()
-    compiled = step.compile(state, _batch(config))
+    compiled = step.compile(state, random_batch(method, size))
     return step, state, compiled, round(time.perf_counter() - started, 2)
 
 
 def _compile_elsewhere(folder: str) -> float:
-    """Seconds that a fresh process takes; it leaves the executables in a cache for this one."""
+    """Seconds that a fresh process takes; it leaves the executables in the cache for this one."""
     cache = {
         "JAX_COMPILATION_CACHE_DIR": os.path.join(folder, "cache"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -113,16 +116,19 @@ def _compile_elsewhere(folder: str) -> float:
     return float(child.stdout.split()[-1])
 
 
-def _batch(config: ConfigDict) -> dict[str, np.ndarray]:
+def random_batch(method: Method, count: int) -> dict[str, np.ndarray]:
+    """A batch as the method's step reads it: floats in [-1, 1], and zeros for indices and ids."""
     rng = np.random.default_rng(0)
-    shape = (config.data.batch_size, config.data.crop_size, config.data.crop_size, 3)
-    pictures = {d: rng.uniform(-1, 1, shape).astype(np.float32) for d in procedural.DOMAINS}
-    numbers = np.arange(config.data.batch_size, dtype=np.int32)
-    return pictures | {f"index_{d}": numbers for d in procedural.DOMAINS}
+    return {
+        name: rng.uniform(-1, 1, spec.shape).astype(spec.dtype)
+        if np.issubdtype(spec.dtype, np.floating)
+        else np.zeros(spec.shape, spec.dtype)
+        for name, spec in method.batch_spec(count).items()
+    }
 
 
 def measure_input(config: ConfigDict, steps: int) -> dict[str, object]:
-    """Pictures a second out of the pipeline, of all domains together, while nothing else runs."""
+    """Files a second out of the pipeline, of all kinds together, while nothing else runs."""
     batches = data.create(config)
     count = max(steps, 1000 // config.data.batch_size)
     for step in range(WARM_UP):
@@ -132,18 +138,18 @@ def measure_input(config: ConfigDict, steps: int) -> dict[str, object]:
         batch = batches(step)
     seconds = time.perf_counter() - started
     batches.close()
-    pictures = count * sum(len(batch[domain]) for domain in procedural.DOMAINS)
-    return {"input_pictures_per_second": round(pictures / seconds)}
+    files = count * sum(len(array) for array in batch.values() if array.ndim == 4)
+    return {"input_files_per_second": round(files / seconds)}
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="FILE[:VARIANT]")
-    parser.add_argument("--size", type=int, help="config.method.image_size")
+    parser.add_argument("--size", type=int, help="of the images, in config.method")
     parser.add_argument("--batch", type=int, help="config.data.batch_size, over all devices")
     parser.add_argument("--steps", type=int, default=10, help="measured steps")
-    parser.add_argument("--compile-only", action="store_true", help="print the seconds and stop")
-    parser.add_argument("--no-input", action="store_true", help="leave out the input pipeline")
+    parser.add_argument("--compile-only", action="store_true", help="print the seconds and exit")
+    parser.add_argument("--no-input", action="store_true", help="skip the input pipeline")
     return parser.parse_args()
 
 
@@ -151,7 +157,10 @@ def _resolve(options: argparse.Namespace) -> ConfigDict:
     path, _, variant = options.config.partition(":")
     config = configuration.load(configuration.find(path), variant)
     if options.size:
-        config.method.image_size = options.size
+        fields = [name for name in ("image_size", "crop_size") if name in config.method]
+        if not fields:
+            raise ConfigError("--size: config.method has no image_size: use another variant")
+        config.method[fields[0]] = options.size
     if options.batch:
         config.data.batch_size = options.batch
     return config
@@ -170,12 +179,29 @@ def _describe(options: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _write_pictures(folder: Path) -> None:
-    for domain, pictures in procedural.train_set(PICTURES, PICTURE_SIZE, 0).items():
-        target = folder / f"train{domain.upper()}"
-        target.mkdir()
-        for i, picture in enumerate(pictures):
-            Image.fromarray(picture).save(target / f"{i}.jpg", quality=95)
+def write_images(folder: Path, options: ConfigDict) -> None:
+    """Writes training images as the layout of `config.data` expects them in a folder."""
+    if options.layout == "semantic":
+        height = round(IMAGE_SIZE / options.aspect_ratio)
+        scenes = procedural.scenes(IMAGES, height, IMAGE_SIZE, 0)
+        ids = {"train_label": scenes["label"], "train_inst": scenes["instance"]}
+        _save(folder, {name: array.astype(np.uint8) for name, array in ids.items()}, "png")
+        _save(folder, {"train_img": scenes["image"]}, "jpg")
+        return
+    a, b = procedural.train_set(IMAGES, IMAGE_SIZE, 0).values()
+    if options.layout == "aligned":
+        _save(folder, {"train": np.concatenate([a, b], 2)}, "jpg")
+    elif options.layout == "single":
+        _save(folder, {"train": a}, "jpg")
+    else:
+        _save(folder, {"trainA": a, "trainB": b}, "jpg")
+
+
+def _save(root: Path, folders: Mapping[str, np.ndarray], suffix: str) -> None:
+    for name, images in folders.items():
+        (root / name).mkdir()
+        for i, image in enumerate(images):
+            Image.fromarray(image).save(root / name / f"{i}.{suffix}", quality=95)
 
 
 if __name__ == "__main__":

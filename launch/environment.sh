@@ -1,11 +1,11 @@
 # shellcheck shell=bash
 # Sourced from the root of the checkout with a list of extras: `source launch/environment.sh tf,dev`.
-# Activates $GANATTN_VENV, else the active virtual environment, else .venv, which it makes if it is
-# not there; and installs the package and the extras when pyproject.toml is newer than the last time.
+# Activates $GANATTN_VENV, else the active virtual environment, else .venv, which it creates if it is
+# missing; installs the package and the extras if pyproject.toml is newer than the installation.
 
 environment=${GANATTN_VENV:-${VIRTUAL_ENV:-$PWD/.venv}}
 if [[ ! -x $environment/bin/python ]]; then
-    echo "== making $environment"
+    echo "== creating $environment"
     "${PYTHON:-python3}" -m venv "$environment"
 fi
 # shellcheck disable=SC1091

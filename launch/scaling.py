@@ -1,12 +1,12 @@
 """Calculates what a training step of every method costs, and what that means on large machines.
 
-    python launch/scaling.py --output launch/SCALING.md    # two minutes; rewrites its tables
+    python launch/scaling.py --output launch/SCALING.md    # rewrites its tables in two minutes
     python launch/scaling.py --config configs/ugatit.py:light
 
 Nothing is compiled or run: the real training steps are traced with shapes alone, lowered for a TPU
 (where convolutions keep their plain form) and counted by XLA's cost analysis; memory and
-collectives are read off the traced step of one of several devices. SCALING.md says what each column
-means.
+collectives are taken from the traced step of one of several devices. SCALING.md explains every
+column.
 """
 
 import argparse
@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 from jax.sharding import AbstractMesh, PartitionSpec
@@ -30,7 +29,7 @@ from ganattn import methods, parallel
 from ganattn.errors import UserError
 from ganattn.layers.lowering import lowering_for
 
-# What the papers trained, where a config's own values are not that already.
+# Variants that the papers trained, where they are not a config's default.
 PAPER = {
     "cyclegan": ("horse2zebra",),
     "dagan": ("cityscapes",),
@@ -44,9 +43,9 @@ PAPER = {
 UTILIZATION = 0.4  # assumed: the part of a chip's peak that convolutions reach
 USABLE = 0.9  # assumed: the part of a chip's memory that arrays may fill
 COUNTED = (1, 2)  # batches a chip at which operations are counted
-WEIGHED = (16, 32)  # and memory: where pictures, not the optimiser, take it
+WEIGHED = (16, 32)  # and at which memory is: images, not the optimizer, take most of it
 TRACED_DEVICES = 2
-PICTURES_PER_CORE = 525  # measured, see BENCHMARKS.md: 1,050 a second of 256 px on two cores
+IMAGES_PER_CORE = 525  # measured, see BENCHMARKS.md: 1,050 a second of 256 px on two cores
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +84,7 @@ MACHINES = (
 
 @dataclasses.dataclass(frozen=True)
 class Line:
-    """A quantity at b pictures a chip: fixed + b * slope."""
+    """A quantity at b images a chip: fixed + b * slope."""
 
     fixed: float
     slope: float
@@ -104,11 +103,11 @@ class Line:
 
 @dataclasses.dataclass(frozen=True)
 class Costs:
-    """Of one step on one chip, by pictures a chip; bytes unless said otherwise.
+    """Of one step on one chip, by images a chip; in bytes unless stated otherwise.
 
-    parameters, gradients: of what is trained. state: all that stays, with optimiser and memory.
-    working: what a step needs beside the state, at its peak. reduced, gathered: into collectives.
-    files: pictures and label maps that are read for one example.
+    parameters, gradients: of trained collections. state: everything that is kept, with optimizer
+    and memory. working: the peak of what a step needs beside the state. reduced, gathered: into
+    collectives. files: images and label maps that are read for one example.
     """
 
     name: str
@@ -140,27 +139,27 @@ class Costs:
         return machine.reduce_seconds(self.reduced) + sent
 
     def largest_batch(self, machine: Machine) -> int:
-        """Pictures a chip for which there is memory; what is gathered comes from every chip."""
+        """Images a chip for which there is memory; every chip contributes to what is gathered."""
         room = USABLE * machine.memory * 1e9 - self.state - self.gradients - self.working.fixed
         one = self.working.slope + (machine.chips - TRACED_DEVICES) * self.gathered.slope
         return max(0, math.floor(room / one))
 
     def network_limit(self, machine: Machine) -> int | None:
-        """The least batch a chip at which the network can hide behind the step; None: never."""
+        """The smallest batch a chip at which the step hides the network; None: it never does."""
         return _first(lambda b: self.seconds(b, machine) >= self.network_seconds(b, machine))
 
-    def pictures_needed(self, b: float, machine: Machine) -> float:
+    def images_needed(self, b: float, machine: Machine) -> float:
         """Files a second that one host must deliver."""
         seconds = max(self.seconds(b, machine), self.network_seconds(b, machine))
         return machine.chips_per_host * self.files * b / seconds
 
     def cores_needed(self, b: float, machine: Machine) -> float:
-        """Cores of a host that these take, from the measured speed, in proportion to the pixels."""
-        speed = PICTURES_PER_CORE * 256**2 / self.file_pixels
-        return self.pictures_needed(b, machine) / speed
+        """Cores of a host that decode these, from the measured speed in pixels."""
+        speed = IMAGES_PER_CORE * 256**2 / self.file_pixels
+        return self.images_needed(b, machine) / speed
 
     def input_limit(self, machine: Machine) -> int | None:
-        """The least batch a chip for which a host is too slow; None: it never is."""
+        """The smallest batch a chip for which a host is too slow; None: it never is."""
         return _first(lambda b: self.cores_needed(b, machine) > machine.cores)
 
 
@@ -170,13 +169,11 @@ def _first(holds: Callable[[int], bool]) -> int | None:
 
 def analyse(config: ConfigDict, name: str) -> Costs:
     """Traces the config's step for a few batches."""
-    if not config.method.get("perceptual_weights", "none"):
-        config.method.perceptual_weights = "of no file"  # SPADE asks for a name
-    method = _from_shapes(methods.create(config))
+    method = without_weights(config)
     seed = np.asarray(jax.random.key_data(jax.random.key(0)))
     state = jax.eval_shape(method.create_state, seed)
     sizes = (*COUNTED, *(TRACED_DEVICES * b for b in WEIGHED))
-    batches = {b: batch_shapes(method, config, b) for b in sizes}
+    batches = {b: method.batch_spec(b) for b in sizes}
     with lowering_for("tpu"):
         flops = {b: count_flops(method.train_step, state, batches[b]) for b in COUNTED}
         steps = {b: trace(method, state, batches[TRACED_DEVICES * b]) for b in WEIGHED}
@@ -206,39 +203,25 @@ def analyse(config: ConfigDict, name: str) -> Costs:
     )
 
 
-def _from_shapes(method: methods.Method) -> methods.Method:
-    """The method with networks that need no file of weights to be initialised."""
+def without_weights(config: ConfigDict) -> methods.Method:
+    """The config's method with networks that need no file of weights to be initialized."""
+    if not config.method.get("perceptual_weights", "none"):
+        config.method.perceptual_weights = "of no file"  # SPADE requires a name
+    method = methods.create(config)
 
-    class Shapes(type(method)):  # type: ignore[misc]
+    class Unweighted(type(method)):  # type: ignore[misc]
         def initialize(self, name, rng):
             try:
                 return super().initialize(name, rng)
             except (UserError, OSError):
                 return methods.Method.initialize(self, name, rng)
 
-    given = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
-    return Shapes(**given)
-
-
-def batch_shapes(
-    method: methods.Method, config: ConfigDict, count: int
-) -> dict[str, jax.ShapeDtypeStruct]:
-    """What the input pipeline gives the step, as shapes."""
-    width = config.data.crop_size
-    height = round(width / config.data.aspect_ratio)
-    whole, picture = jnp.int32, (count, height, width, 3)
-    if method.takes == "labels":
-        ids = jax.ShapeDtypeStruct((count, height, width, 1), whole)
-        instances = {"instance": ids} if config.method.use_instances else {}
-        return {"label": ids, "image": jax.ShapeDtypeStruct(picture, jnp.float32), **instances}
-    if method.takes not in ("pictures", "labels"):  # made from noise: pictures of one kind
-        return {"image": jax.ShapeDtypeStruct(picture, jnp.float32)}
-    pictures = {d: jax.ShapeDtypeStruct(picture, jnp.float32) for d in ("a", "b")}
-    return pictures | {f"index_{d}": jax.ShapeDtypeStruct((count,), whole) for d in ("a", "b")}
+    fields = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
+    return Unweighted(**fields)
 
 
 def count_flops(step: Callable, *shapes: Any) -> float:
-    """XLA's count for the step as lowered for a TPU, before any optimisation; compiles nothing."""
+    """XLA's count for the step as lowered for a TPU, before optimization; compiles nothing."""
     lowered = jax.jit(step).trace(*shapes).lower(lowering_platforms=("tpu",))
     return lowered.cost_analysis()["flops"]
 
@@ -265,11 +248,10 @@ def collective_bytes(jaxpr: Any) -> dict[str, float]:
 
 
 def peak_bytes(jaxpr: Any) -> float:
-    """The most bytes that are alive at once in the program's order, without its arguments.
+    """The largest number of bytes alive at once in the program's order, without its arguments.
 
-    What it returns is left out, because the state is donated. Reshaped and broadcast arrays are
-    not counted again; other fusion of operations is not foreseen, so this is an upper bound of what
-    the program needs in this order.
+    Results are not counted, because the state is donated, nor are reshaped and broadcast arrays.
+    Other fusion of operations is ignored, so this is an upper bound for this order.
     """
     names: dict[int, object] = {}
     operations = list(_operations(jaxpr, names))
@@ -294,9 +276,9 @@ _VIEWS = ("reshape", "squeeze", "broadcast_in_dim", "expand_dims", "pcast", "pva
 
 
 def _operations(jaxpr: Any, names: dict[int, object]) -> Iterator[tuple[str, _Sized, _Sized]]:
-    """(primitive, inputs, outputs) in order, calls opened up; an array is (key, bytes).
+    """(primitive, inputs, outputs) in order, with calls inlined; an array is (key, bytes).
 
-    names: the key of each variable, filled in here. A view has the key of the array it shows.
+    names: the key of each variable, filled in here. A view has the key of its array.
     """
 
     def key(variable):
@@ -333,9 +315,9 @@ def _bytes(tree: Any) -> float:
 
 
 def costs_table(rows: Sequence[Costs]) -> str:
-    """What does not depend on a machine."""
+    """The costs, which do not depend on a machine."""
     head = (
-        "config", "picture", "GFLOP a step", "parameters", "state", "gradients", "activations",
+        "config", "image", "GFLOP a step", "parameters", "state", "gradients", "activations",
         "all-reduce", "all-gather",
     )  # fmt: skip
     body = [
@@ -356,10 +338,10 @@ def costs_table(rows: Sequence[Costs]) -> str:
 
 
 def machine_table(rows: Sequence[Costs], machine: Machine) -> str:
-    """What the costs mean on one machine."""
+    """The consequences of the costs on one machine."""
     head = (
         "config", "fits", "step, batch 1", "collectives", "network hidden from",
-        "step, batch that fits", "pictures a second and host",
+        "step, batch that fits", "images a second and host",
         "host cores for them", "input too slow from",
     )  # fmt: skip
     body = []
@@ -372,7 +354,7 @@ def machine_table(rows: Sequence[Costs], machine: Machine) -> str:
         b = max(1, largest)
         cells += [
             _milliseconds(max(c.seconds(b, machine), c.network_seconds(b, machine))),
-            f"{c.pictures_needed(b, machine):,.0f}",
+            f"{c.images_needed(b, machine):,.0f}",
             f"{math.ceil(c.cores_needed(b, machine))} of {machine.cores}",
             _batch(c.input_limit(machine), largest),
         ]
@@ -407,7 +389,7 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
             pattern, lambda m, t=table: f"{m[1]}\n{t}\n\n{m[2]}", text, flags=re.S
         )
         if not found:
-            raise ValueError(f"there is no place for the table {name}")
+            raise ValueError(f"no place for the table {name}")
     return text
 
 
@@ -420,10 +402,8 @@ def configs() -> list[str]:
 def main() -> None:
     """Prints the tables, or writes them into a file that has places for them."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--config", action="append", help="FILE[:VARIANT]; every method's otherwise"
-    )
-    parser.add_argument("--output", type=Path, help="file whose tables are rewritten")
+    parser.add_argument("--config", action="append", help="FILE[:VARIANT] (default: every method)")
+    parser.add_argument("--output", type=Path, help="file in which to replace the tables")
     options = parser.parse_args()
     rows = []
     try:

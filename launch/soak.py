@@ -1,12 +1,12 @@
-"""Breaks small training runs on purpose and checks that nothing is lost; CPU alone, loopback.
+"""Fault-injection tests: break small training runs and check that nothing is lost.
 
     python launch/soak.py layouts    # 1, 2 and 4 processes against one, float64, 10 steps
     python launch/soak.py kills      # kill -9 of each process in turn at random steps, 20 times
     python launch/soak.py stops      # SIGTERM at random steps, 10 times
     python launch/soak.py damage     # checkpoints cut at 50 random offsets, or without a file
-    python launch/soak.py overhead   # step time of two processes over one, and where it goes
 
-Each prints what it found as JSON and ends with exit code 1 if something did not hold.
+Each prints its results as JSON and exits with code 1 if something did not hold. All of them run on
+the CPU, over loopback.
 """
 
 import argparse
@@ -18,7 +18,6 @@ import random
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -41,12 +40,12 @@ CYCLEGAN = {"method.width": 2, "data.load_size": 34, "data.flip": True}  # image
 METHODS: dict[str, dict[str, Any]] = {"pix2pix": PIX2PIX, "cyclegan": CYCLEGAN}
 QUIET = {"train.pictures_every": 0, "train.histograms_every": 0, "data.batch_size": 4}
 ROUNDING = 1e-8  # arrays whose largest value is less hold nothing but rounding
-KILLED_EVERY, STOPPED_EVERY = 15, 60  # steps; a stop is agreed on for some steps ahead
+KILLED_EVERY, STOPPED_EVERY = 15, 60  # steps; processes agree to stop a few steps ahead
 LAYOUTS = ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2), (4, 1))  # processes, devices of each
 
 
 def fields(method: str, **more: Any) -> dict[str, Any]:
-    """Fields of a run that takes a moment."""
+    """Config fields of a run that takes a moment."""
     return {**METHODS[method], **QUIET, **{k.replace("__", "."): v for k, v in more.items()}}
 
 
@@ -59,10 +58,10 @@ def train_command(method: str, workdir: Path, processes: int, *flags: str, **mor
 
 
 def environment(folder: Path, devices: int = 1) -> dict[str, str]:
-    """One thread's worth of work, a compilation cache, and no TensorFlow, which starts slowly."""
+    """Environment variables: a compilation cache, and no TensorFlow, which starts slowly."""
     absent = folder / "absent"
     absent.mkdir(exist_ok=True)
-    (absent / "tensorflow.py").write_text("raise ImportError('left out of the soak')\n")
+    (absent / "tensorflow.py").write_text("raise ImportError('not needed')\n")
     root = Path(__file__).parents[1]
     return {
         **os.environ,
@@ -106,7 +105,7 @@ def worker_pid(supervisor: int, index: int) -> int | None:
 
 @contextlib.contextmanager
 def started(command: Sequence[str], folder: Path, log: Path) -> Iterator[subprocess.Popen]:
-    """A command that is gone afterwards, its output in a file."""
+    """A command that is killed on leaving, with its output in a file."""
     with log.open("ab") as file:
         process = subprocess.Popen(command, env=environment(folder), stdout=file, stderr=file)
         try:
@@ -120,11 +119,11 @@ def started(command: Sequence[str], folder: Path, log: Path) -> Iterator[subproc
 def wait_for_step(process: subprocess.Popen, workdir: Path, step: int, seconds: float = 300) -> int:
     """The newest step as soon as it is `step` or more; raises when the run ends or takes long."""
     end = time.monotonic() + seconds
-    while (found := last_step(workdir)) < step:
+    while (newest := last_step(workdir)) < step:
         if process.poll() is not None or time.monotonic() > end:
-            raise RuntimeError(f"no step {step} in {workdir}: it is at {found}")
+            raise RuntimeError(f"no step {step} in {workdir}: it is at {newest}")
         time.sleep(0.05)
-    return found
+    return newest
 
 
 def kills(folder: Path, options: argparse.Namespace) -> dict:
@@ -132,12 +131,12 @@ def kills(folder: Path, options: argparse.Namespace) -> dict:
     total = KILLED_EVERY * (options.count + 1)
     schedule = {"optimizer__total_steps": total, "optimizer__decay_start_step": total // 2}
     schedule |= {"train__checkpoint_every": 4, "train__log_every": 1}
-    whole, broken, log = folder / "whole", folder / "broken", folder / "kills.log"
+    reference, broken, log = folder / "reference", folder / "broken", folder / "kills.log"
     with started(
-        train_command("pix2pix", whole, options.processes, **schedule), folder, log
+        train_command("pix2pix", reference, options.processes, **schedule), folder, log
     ) as process:
         assert process.wait() == 0, log.read_text()
-    chance, kept, waits = random.Random(options.seed), [], []
+    chance, killed_after, waits = random.Random(options.seed), [], []
     flags = ("--max-restarts", str(options.count), "--worker-timeout", "30")
     command = train_command("pix2pix", broken, options.processes, *flags, **schedule)
     with started(command, folder, log) as process:
@@ -152,20 +151,20 @@ def kills(folder: Path, options: argparse.Namespace) -> dict:
             while last_step(broken) <= at + 1 and process.poll() is None:
                 time.sleep(0.05)
             waits.append(round(time.monotonic() - then, 1))
-            kept.append(at)
+            killed_after.append(at)
         code = process.wait()
     named = [line for line in log.read_text().splitlines() if "was killed by SIGKILL" in line]
-    found, expected = leaves(broken), leaves(whole)
+    actual, expected = leaves(broken), leaves(reference)
     return {
-        "kills": len(kept),
+        "kills": len(killed_after),
         "processes": options.processes,
         "exit code": code,
-        "killed after step": kept,
-        "seconds until training went on": waits,
+        "killed after step": killed_after,
+        "seconds until training continued": waits,
         "deaths named": len(named),
         "last message": named[-1] if named else "",
-        "bit-equal to the uninterrupted run": found == expected,
-        "holds": code == 0 and found == expected and len(named) == options.count,
+        "bit-equal to the uninterrupted run": actual == expected,
+        "holds": code == 0 and actual == expected and len(named) == options.count,
     }
 
 
@@ -174,9 +173,9 @@ def stops(folder: Path, options: argparse.Namespace) -> dict:
     total = STOPPED_EVERY * (options.count + 1)
     schedule = {"optimizer__total_steps": total, "optimizer__decay_start_step": total // 2}
     schedule |= {"train__checkpoint_every": 100_000, "train__log_every": 1}
-    whole, broken, log = folder / "whole", folder / "broken", folder / "stops.log"
+    reference, broken, log = folder / "reference", folder / "broken", folder / "stops.log"
     with started(
-        train_command("pix2pix", whole, options.processes, **schedule), folder, log
+        train_command("pix2pix", reference, options.processes, **schedule), folder, log
     ) as process:
         assert process.wait() == 0, log.read_text()
     chance, saved, problems, seconds = random.Random(options.seed), [], [], []
@@ -204,7 +203,7 @@ def stops(folder: Path, options: argparse.Namespace) -> dict:
     steps = [json.loads(line)["step"] for line in before.splitlines()]
     if steps != list(range(1, total + 1)):
         problems.append("a step is missing or came twice")
-    if leaves(broken) != leaves(whole):
+    if leaves(broken) != leaves(reference):
         problems.append("not bit-equal to the uninterrupted run")
     return {
         "stops": options.count,
@@ -217,7 +216,7 @@ def stops(folder: Path, options: argparse.Namespace) -> dict:
 
 
 def damage(folder: Path, options: argparse.Namespace) -> dict:
-    """Each cut, and each missing file, must lead to the checkpoint before, and be said."""
+    """Each cut, and each missing file, must be reported and lead to the checkpoint before."""
     from ganattn.runs.checkpoints import restore_variables
 
     workdir, log = folder / "run", folder / "damage.log"
@@ -227,7 +226,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
     ) as process:
         assert process.wait() == 0, log.read_text()
     store = workdir / "checkpoints"
-    whole = {step: leaves_of(store, step) for step in (4, 6)}
+    intact = {step: leaves_of(store, step) for step in (4, 6)}
     files = sorted(p for p in (store / "6").rglob("*") if p.is_file())
     sizes = [path.stat().st_size for path in files]
     chance, problems = random.Random(options.seed), []
@@ -247,7 +246,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
         broken.unlink() if cut is None else os.truncate(broken, cut)
         meta = restore_variables(copy)[1]
         unlisted = broken.name == "files.json" and cut is None  # its checksums still decide
-        if meta["step"] != (6 if unlisted else 4) or meta["leaves"] != whole[meta["step"]]:
+        if meta["step"] != (6 if unlisted else 4) or meta["leaves"] != intact[meta["step"]]:
             problems.append(f"{path.relative_to(store)} cut at {cut}: step {meta['step']}")
     largest = max(files, key=lambda path: path.stat().st_size)
     os.truncate(largest, largest.stat().st_size // 2)
@@ -255,7 +254,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
         train_command("pix2pix", workdir, options.processes, **schedule), folder, log
     ) as process:
         code = process.wait()
-    together = code == 0 and leaves_of(store, 6) == whole[6] and "is damaged" in log.read_text()
+    together = code == 0 and leaves_of(store, 6) == intact[6] and "is damaged" in log.read_text()
     if not together:
         problems.append(f"{options.processes} processes did not resume from step 4: {code}")
     return {
@@ -270,7 +269,7 @@ def damage(folder: Path, options: argparse.Namespace) -> dict:
 
 
 def leaves_of(store: Path, step: int) -> list:
-    """Path and SHA-256 of every leaf of one checkpoint, which is read and checked."""
+    """Path and SHA-256 of every leaf of one checkpoint, which is read and verified."""
     from ganattn.runs.checkpoints import restore_variables
 
     return restore_variables(store, step)[1]["leaves"]
@@ -278,7 +277,7 @@ def leaves_of(store: Path, step: int) -> list:
 
 def layouts(folder: Path, options: argparse.Namespace) -> dict:
     """Ten float64 steps on every layout, and five on each followed by five on the next."""
-    found: dict[str, Any] = {}
+    errors: dict[str, Any] = {}
     for method in METHODS:
         run = folder / method
         for layout in LAYOUTS:
@@ -286,18 +285,18 @@ def layouts(folder: Path, options: argparse.Namespace) -> dict:
         expected = parameters(run / name(LAYOUTS[0]))
         for layout in LAYOUTS[1:]:
             error = difference(parameters(run / name(layout)), expected)
-            found[f"{method} {name(layout)}"] = error
+            errors[f"{method} {name(layout)}"] = error
         if method != "pix2pix":  # one method shows how checkpoints move
             continue
         for first, then in zip(LAYOUTS, (*LAYOUTS[1:], LAYOUTS[0]), strict=True):
-            moved = run / f"{name(first)} to {name(then)}"
-            on_layout(folder, method, moved, first, 5)
-            on_layout(folder, method, moved, then, 10)
-            found[f"{method} {moved.name}"] = difference(parameters(moved), expected)
+            run_of_both = run / f"{name(first)} to {name(then)}"
+            on_layout(folder, method, run_of_both, first, 5)
+            on_layout(folder, method, run_of_both, then, 10)
+            errors[f"{method} {run_of_both.name}"] = difference(parameters(run_of_both), expected)
     return {
-        "relative differences from 1x1 after 10 steps": found,
-        "largest": max(found.values()),
-        "holds": max(found.values()) <= 1e-12,
+        "relative differences from 1x1 after 10 steps": errors,
+        "largest": max(errors.values()),
+        "holds": max(errors.values()) <= 1e-12,
     }
 
 
@@ -318,41 +317,41 @@ def parameters(workdir: Path) -> dict[str, np.ndarray]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in flat}
 
 
-def difference(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
+def difference(actual: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
     """The largest difference in any array, relative to that array's largest value.
 
     A bias before an instance norm changes nothing: its gradient is rounding, which Adam enlarges to
-    some 1e-10 after ten steps. Such arrays are told by their size and compared with 1e3 instead.
+    some 1e-10 after ten steps. Such arrays are recognized by their size and compared with 1e3.
     """
-    assert all(leaf.dtype == np.float64 for leaf in found.values())
+    assert all(leaf.dtype == np.float64 for leaf in actual.values())
     worst = 0.0
     for path, leaf in expected.items():
         size = float(np.abs(leaf).max())
         scale = size if size > ROUNDING else 1e3
-        worst = max(worst, float(np.abs(found[path] - leaf).max()) / scale)
+        worst = max(worst, float(np.abs(actual[path] - leaf).max()) / scale)
     return worst
 
 
 def on_layout(folder: Path, method: str, workdir: Path, layout: tuple[int, int], total: int):
-    """Trains with this file's `worker` on each process, unless an earlier soak has done so."""
+    """Trains with this file's `worker` on each process, unless the folder has the run."""
     processes, devices = layout
     if (workdir / "checkpoints" / str(total)).is_dir():
         return
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     common = [sys.executable, __file__, "worker", "--method", method, "--workdir", str(workdir)]
     common += ["--total", str(total), "--processes", str(processes), "--port", str(port)]
     variables = {**environment(folder, devices), "JAX_ENABLE_X64": "1"}
-    started_ = [
+    workers = [
         subprocess.Popen([*common, "--index", str(index)], env=variables)
         for index in range(processes)
     ]
-    codes = [process.wait() for process in started_]
+    codes = [process.wait() for process in workers]
     assert not any(codes), f"{layout}: exit codes {codes}"
 
 
 def worker(folder: Path, options: argparse.Namespace) -> dict:
-    """One process of `layouts`: trains in float64, and checks what it restores."""
+    """One process of `layouts`: trains in float64, and verifies what it restores."""
     import jax
 
     from ganattn import config as configuration
@@ -372,8 +371,8 @@ def worker(folder: Path, options: argparse.Namespace) -> dict:
     if store.latest() is not None:
         like = jax.eval_shape(method.create_state, jax.random.key(0))
         state, _ = store.restore(like, parallel.create_mesh())
-        there, _ = restore_variables(store.directory)
-        pairs = zip(jax.tree.leaves(state.variables), jax.tree.leaves(there), strict=True)
+        host_variables, _ = restore_variables(store.directory)
+        pairs = zip(jax.tree.leaves(state.variables), jax.tree.leaves(host_variables), strict=True)
         for leaf, stored in pairs:
             for shard in leaf.addressable_shards:
                 assert np.array_equal(np.asarray(shard.data), stored), "restored inexactly"
@@ -397,119 +396,18 @@ def doubled(method: Any) -> Any:
     return type(kind.__name__, (kind,), {"create_state": create_state})(**given)
 
 
-def overhead(folder: Path, options: argparse.Namespace) -> dict:
-    """Steps of one process on one core, and of two on one core each with the same work."""
-    one = timed(folder, 1, options)
-    two = timed(folder, 2, options)
-    step, slower = (statistics.median(t["step"] for t in found) for found in (one, two))
-    reduce = statistics.median(t["reduce"] for t in two)
-    return {
-        "of": f"the fastest tenth of {options.count}",
-        "ms a step, one process": round(1e3 * step, 2),
-        "ms a step, two processes": round(1e3 * slower, 2),
-        "overhead": round(slower / step - 1, 3),
-        "arrays averaged a step": two[0]["arrays"],
-        "bytes averaged a step": two[0]["bytes"],
-        "ms for averaging these alone": round(1e3 * reduce, 2),
-        "ms for averaging them as one array": round(
-            1e3 * statistics.median(t["fused"] for t in two), 2
-        ),
-        "holds": True,
-    }
-
-
-def timed(folder: Path, processes: int, options: argparse.Namespace) -> list[dict]:
-    """What each of the processes measured."""
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-    common = [sys.executable, __file__, "timer", "--processes", str(processes)]
-    common += ["--port", str(port), "--count", str(options.count), "--method", options.method]
-    running = [
-        subprocess.Popen(
-            [*common, "--index", str(index)],
-            env=environment(folder),
-            stdout=subprocess.PIPE,
-            text=True,
-            preexec_fn=lambda core=index: os.sched_setaffinity(0, {core}),
-        )
-        for index in range(processes)
-    ]
-    return [json.loads(process.communicate()[0].splitlines()[-1]) for process in running]
-
-
-def timer(folder: Path, options: argparse.Namespace) -> dict:
-    """One process of `overhead`, on the core that it may use."""
-    import jax
-    import jax.numpy as jnp
-
-    from ganattn import config as configuration
-    from ganattn import data, methods, parallel, processes
-
-    if options.processes > 1:
-        processes.join(f"127.0.0.1:{options.port}", options.processes, options.index, 60)
-    config = configuration.load(configuration.find(options.method), "tiny")
-    with config.unlocked():
-        config.method.width = 16
-        config.data.batch_size = 4 * options.processes
-    method, mesh = methods.create(config), parallel.create_mesh()
-    batches = data.create(config, jax.process_index(), jax.process_count())
-    state = parallel.replicate(method.create_state, mesh)(
-        np.asarray(jax.random.key_data(jax.random.key(0)))
-    )
-    step = parallel.map_method(method, mesh)
-    batch = batches(0)
-    trained = [
-        leaf
-        for variables in state.variables.values()
-        for leaf in jax.tree.leaves(variables["params"])
-    ]
-    shapes = [leaf.shape for leaf in trained]
-
-    def measured(function: Any, argument: Any) -> float:
-        argument = jax.block_until_ready(function(argument))
-        times = []
-        for _ in range(options.count):
-            then = time.perf_counter()
-            argument = jax.block_until_ready(function(argument))
-            times.append(time.perf_counter() - then)
-        return sorted(times)[len(times) // 10]  # other programs disturb most of the others
-
-    def averaged(tree: Any) -> Any:
-        spec = jax.sharding.PartitionSpec()
-        mean = jax.shard_map(
-            lambda t: parallel.mean_over(parallel.vary(t, parallel.AXIS), parallel.AXIS),
-            mesh=mesh,
-            in_specs=spec,
-            out_specs=spec,
-        )
-        return measured(jax.jit(mean), tree)
-
-    create = parallel.replicate(lambda: [jnp.ones(shape) for shape in shapes], mesh)
-    fused = parallel.replicate(lambda: jnp.ones(sum(int(np.prod(s)) for s in shapes)), mesh)
-    result = {
-        "arrays": len(shapes),
-        "bytes": 4 * sum(int(np.prod(s)) for s in shapes),
-        "reduce": averaged(create()),
-        "fused": averaged(fused()),
-        "step": measured(lambda s: step(s, batch)[0], state),
-        "holds": True,
-    }
-    batches.close()
-    return result
-
-
 def main() -> int:
     """Runs one part."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parts = {f.__name__: f for f in (layouts, kills, stops, damage, overhead, worker, timer)}
+    parts = {f.__name__: f for f in (layouts, kills, stops, damage, worker)}
     counts = {"kills": 20, "stops": 10, "damage": 50}
     parser.add_argument("part", choices=parts)
-    parser.add_argument("--count", type=int, help="how often something is broken, or timed")
+    parser.add_argument("--count", type=int, help="number of faults")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where runs are left; else they are removed")
+    parser.add_argument("--folder", type=Path, help="keep the runs in this folder")
     parser.add_argument("--method", default="pix2pix", choices=METHODS)
     for hidden, kind in (("workdir", Path), ("total", int), ("index", int), ("port", int)):
         parser.add_argument(f"--{hidden}", type=kind, help=argparse.SUPPRESS)
@@ -518,10 +416,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        found = parts[options.part](folder, options)
+        result = parts[options.part](folder, options)
     if options.part != "worker":
-        print(json.dumps(found, indent=None if options.part == "timer" else 2))
-    return 0 if found["holds"] else 1
+        print(json.dumps(result, indent=2))
+    return 0 if result["holds"] else 1
 
 
 if __name__ == "__main__":

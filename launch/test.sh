@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All that must hold before a commit: launch/test.sh [arguments of pytest]
+# All checks that must pass before a commit: launch/test.sh [arguments of pytest]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source launch/environment.sh tf,notebook,dev
@@ -7,13 +7,21 @@ source launch/environment.sh tf,notebook,dev
 export JAX_PLATFORMS=cpu TF_CPP_MIN_LOG_LEVEL=3 TF_ENABLE_ONEDNN_OPTS=0
 export JAX_COMPILATION_CACHE_DIR=${JAX_COMPILATION_CACHE_DIR:-$PWD/.cache/xla}
 
+# stage NUMBER NAME COMMAND...
 stage() {
-    echo "== $*"
-    "$@"
+    local name="$1/5 $2" begin=$SECONDS
+    shift 2
+    echo "== $name: $*"
+    if ! "$@"; then
+        echo "== $name failed after $((SECONDS - begin)) s" >&2
+        exit 1
+    fi
+    echo "== $name passed in $((SECONDS - begin)) s"
 }
 
-stage ruff check --quiet
-stage ruff format --check --quiet
-stage mypy --no-error-summary
-# Most of a test is compiling, on one core; a file's tests share what they compile.
-stage pytest -q -n 2 --dist loadfile "$@"
+stage 1 lint ruff check --quiet
+stage 2 format ruff format --check --quiet
+stage 3 types mypy --no-error-summary
+stage 4 structure pytest -q tests/test_structure.py tests/test_package.py
+# Most of a test is compilation, on one core; the tests of a file share what they compile.
+stage 5 tests pytest -q -n 2 --dist loadfile "$@"

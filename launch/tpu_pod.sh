@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Trains on a Cloud TPU slice, and goes on when the slice is taken away:
+# Trains on a Cloud TPU slice, and resumes on a new one when the slice is preempted:
 #
 #   launch/tpu_pod.sh --name pod --zone us-east5-a --type v5p-1024 --spot -- \
 #       --config configs/ugatit.py:horse2zebra --workdir gs://BUCKET/runs/horse2zebra
 #
-# Makes the slice, or uses the one of that name; copies this checkout to all its workers; starts
-# `ganattn train` with what stands behind -- on each; follows worker 0's log. A slice that is
-# preempted is made again and the run resumes from its checkpoint, which is why the workdir is in a
-# bucket. The training does not hang on this terminal: started again, the script follows what runs.
+# Creates the slice, or uses the one of that name; copies this checkout to all its workers; starts
+# `ganattn train` on each with the arguments after --; follows worker 0's log. A slice that is
+# preempted is created again and the run resumes from its checkpoint, which is why the workdir is in
+# a bucket. The training does not depend on this terminal: run again, the script follows it.
 set -euo pipefail
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
@@ -16,18 +16,18 @@ usage() {
 usage: launch/tpu_pod.sh --name NAME --zone ZONE --type TYPE [options] -- ARGUMENTS_OF_GANATTN_TRAIN
        launch/tpu_pod.sh --name NAME --zone ZONE --delete
   --type TYPE         accelerator type, such as v4-8, v5litepod-256, v5p-1024, v6e-256
-  --project PROJECT   other than gcloud's own
-  --runtime VERSION   of the TPU software; that of the type unless given
-  --spot              cheaper, may be taken away; --reserved: from your reservation
-  --direct            ask for the slice at once instead of queueing for it
-  --network NETWORK, --service-account ACCOUNT, --internal-ip: as gcloud's
-  --extras LIST       of the package, installed on the workers; tf,tpu unless given
+  --project PROJECT   instead of gcloud's default
+  --runtime VERSION   TPU software (default: that of the type)
+  --spot              cheaper, may be preempted; --reserved: from your reservation
+  --direct            request the slice directly instead of queueing for it
+  --network NETWORK, --service-account ACCOUNT, --internal-ip: passed to gcloud
+  --extras LIST       of the package, installed on the workers (default: tf,tpu)
   --setup COMMAND     run on every worker after the installation, such as copying data from a bucket
-  --max-restarts N    after failures of the training; preemptions do not count; 3 unless given
-  --max-slices N      made in all, the first one too; 100 unless given
-  --poll SECONDS      between looks at the slice; 30 unless given
+  --max-restarts N    after failures of the training, not preemptions (default: 3)
+  --max-slices N      number of slices created, including the first (default: 100)
+  --poll SECONDS      interval of checking the slice (default: 30)
   --delete-after      delete the slice when the training has finished
-  --delete            delete the slice now, whatever runs on it
+  --delete            delete the slice now, even if training runs on it
   --dry-run           print the commands and stop
 TEXT
 }
@@ -66,13 +66,13 @@ while (($#)); do
         --dry-run) dry_run=yes ;;
         -h | --help) usage && exit ;;
         --) shift && break ;;
-        *) die "unknown option $1: see --help; what ganattn train takes stands behind --" ;;
+        *) die "unknown option $1: see --help; arguments of ganattn train come after --" ;;
     esac
     shift
 done
 [[ $name && $zone ]] || die "--name and --zone are needed: see --help"
 for number in "$max_restarts" "$max_slices" "$poll"; do
-    [[ $number =~ ^[0-9]+$ ]] || die "$number is no number of restarts, slices or seconds"
+    [[ $number =~ ^[0-9]+$ ]] || die "$number is not a number of restarts, slices or seconds"
 done
 
 where=(--zone "$zone")
@@ -81,7 +81,7 @@ over=()
 [[ -z $internal_ip ]] || over+=(--internal-ip)
 [[ -z $internal_ip ]] || create_flags+=(--internal-ips)
 
-# gcloud, or with --dry-run the command as one could type it.
+# Runs gcloud, or with --dry-run prints the command.
 cloud() {
     if [[ $dry_run ]]; then
         printf 'gcloud'
@@ -92,8 +92,8 @@ cloud() {
     fi
 }
 
-# What `gcloud ... describe` says, or ABSENT. Network trouble is waited out: hours of training hang
-# on this loop.
+# The output of `gcloud ... describe`, or ABSENT. Retries after network errors: hours of training
+# depend on this loop.
 describe() {
     local try answer
     for try in 1 2 3 4 5; do
@@ -132,14 +132,14 @@ software() {
         v5p-*) echo v2-alpha-tpuv5 ;;
         v6e-*) echo v2-alpha-tpuv6e ;;
         v[234]-*) echo tpu-ubuntu2204-base ;;
-        *) die "no TPU software is known for type $type: give --runtime VERSION" ;;
+        *) die "no TPU software is known for type $type: set --runtime VERSION" ;;
     esac
 }
 
 create() {
     local flags=("${where[@]}" --accelerator-type "$type" ${capacity:+"$capacity"})
     flags+=(${create_flags[@]+"${create_flags[@]}"})
-    say "making $name, $type in $zone"
+    say "creating $name, $type in $zone"
     if [[ $direct ]]; then
         cloud compute tpus tpu-vm create "$name" "${flags[@]}" --version "$runtime"
     else
@@ -157,7 +157,7 @@ delete_slice() {
     fi
 }
 
-# Returns when the slice is there; makes it, and clears away what is left of one that was taken.
+# Returns when the slice is ready; creates it, and deletes the remains of one that was preempted.
 ready_slice() {
     local slice queue waited=''
     while true; do
@@ -172,7 +172,7 @@ ready_slice() {
         case $slice:$queue in
             ABSENT:SUSPENDED | ABSENT:FAILED) delete_slice && continue ;;
             ABSENT:ABSENT)
-                ((slices++ < max_slices)) || die "$max_slices slices were taken away: giving up" 3
+                ((slices++ < max_slices)) || die "$max_slices slices were preempted: giving up" 3
                 create
                 [[ -z $dry_run ]] || return 0
                 continue
@@ -194,7 +194,7 @@ on_workers() {
 pack_code() {
     cd "$checkout"
     if git rev-parse --is-inside-work-tree >/dev/null 2>&1; then
-        # Not what git ignores, and not what is deleted but still listed.
+        # Neither files that git ignores nor deleted files that it still lists.
         git ls-files -z --cached --others --exclude-standard |
             while IFS= read -r -d '' file; do [[ ! -e $file ]] || printf '%s\0' "$file"; done |
             tar --create --gzip --null --files-from=- --file "$scratch/ganattn.tgz"
@@ -204,7 +204,7 @@ pack_code() {
     fi
 }
 
-# The images bring Python 3.10; a newer one comes from uv, which needs no administrator.
+# The TPU images have Python 3.10; uv installs a newer one without administrator rights.
 install() {
     say "copying the code and installing .[$extras]"
     [[ $dry_run ]] || pack_code
@@ -221,7 +221,7 @@ install() {
         ${setup:-true}"
 }
 
-# The run's own folder on a worker: pid, log, and when it has ended its exit code.
+# .run on a worker holds the run's pid, its log and, when it has ended, its exit code.
 start() {
     local command
     printf -v command '%q ' ganattn train "$@"
@@ -235,7 +235,7 @@ start() {
         echo \$! >.run/pid"
 }
 
-# Prints worker 0's log until the run ends there; then, as the last line, how: "ended CODE WORD".
+# Prints worker 0's log until the run ends there; the last line is "ended CODE WORD".
 follow() {
     # shellcheck disable=SC2016  # all of it is for the worker's shell
     on_workers 0 'cd ganattn
@@ -259,11 +259,11 @@ if [[ $delete ]]; then
 fi
 [[ $type ]] || die "--type is needed: see --help"
 runtime=${runtime:-$(software)}
-[[ " $* " == *" --config"[\ =]* ]] || die "behind -- is no --config FILE[:VARIANT]"
+[[ " $* " == *" --config"[\ =]* ]] || die "no --config FILE[:VARIANT] after --"
 [[ " $* " == *" --workdir"[\ =]gs://* ]] ||
-    die "--workdir is not in a bucket, and what lies on a slice goes with it: give gs://BUCKET/RUN"
+    die "--workdir is not in a bucket, and files on a slice are lost with it: use gs://BUCKET/RUN"
 [[ $dry_run ]] || command -v gcloud >/dev/null ||
-    die "there is no gcloud on the PATH: see https://cloud.google.com/sdk/docs/install"
+    die "gcloud is not on the PATH: see https://cloud.google.com/sdk/docs/install"
 
 if [[ $dry_run ]]; then
     ready_slice
@@ -277,7 +277,7 @@ fi
 failures=0
 ready_slice
 if ((slices == 0)) && runs_already; then
-    say "it runs already on $name: following"
+    say "the training already runs on $name: following it"
 else
     install
     start "$@"
@@ -286,7 +286,7 @@ while true; do
     follow | tee "$scratch/said" || true
     ended=$(tail -n 1 "$scratch/said")
     if [[ $(slice_state) != READY ]]; then
-        say "the slice was taken away: making it again and resuming"
+        say "the slice was preempted: creating it again and resuming"
         ready_slice
         install
         start "$@"
@@ -296,25 +296,25 @@ while true; do
         'ended 0 ran')
             say "finished"
             [[ -z $delete_after ]] || delete_slice
-            [[ $delete_after ]] || say "$name is still there and costs money: --delete ends it"
+            [[ $delete_after ]] || say "$name still exists and costs money: --delete deletes it"
             exit
             ;;
         'ended 0 preempted')
-            say "saved before a preemption: waiting for what becomes of the slice"
+            say "the run saved itself before a preemption: waiting for the state of the slice"
             sleep "$poll"
             [[ $(slice_state) != READY ]] || start "$@"
             ;;
         'ended 2 '*)
-            die "the training refused its arguments or data, see above; $name is still there"
+            die "the training refused its arguments or data, see above; $name still exists"
             ;;
         'ended '*)
             ((failures++ < max_restarts)) ||
-                die "the training failed $failures times, see above; $name is still there" 3
-            say "the training failed ($ended): starting it again from its checkpoint"
+                die "the training failed $failures time$( ((failures == 1)) || echo s), see above; $name still exists" 3
+            say "the training failed ($ended): restarting it from its checkpoint"
             start "$@"
             ;;
         *)
-            say "the connection broke: following again"
+            say "the connection was lost: following again"
             sleep "$poll"
             ;;
     esac

@@ -319,7 +319,7 @@ def test_train_watch_resume_and_refuse(run, tmp_path, caplog):
         config=LIGHTER,
     ))  # fmt: skip
     assert code == 0 and "finished at step 2" in out
-    assert "1 broken pictures were skipped" in caplog.text and "bad.jpg" in caplog.text
+    assert "1 corrupt images were skipped" in caplog.text and "bad.jpg" in caplog.text
     lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2]
     before = files(tmp_path)

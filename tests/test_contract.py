@@ -1,10 +1,12 @@
-"""What every method promises, checked on the tiny twin of every config.
+"""The contract of every method, checked on the tiny variant of every config.
 
-A new config file is found here by itself. One compiled step per config serves most properties.
+A new config file is discovered. One compiled step per config, with a moving average, serves most
+properties.
 """
 
 import dataclasses
 import functools
+import itertools
 import json
 import tempfile
 
@@ -17,11 +19,13 @@ from ganattn import data, methods, parallel
 from ganattn.config import folder, from_dict, load, to_dict
 from ganattn.errors import ConfigError
 from ganattn.runs.checkpoints import Checkpoints
+from ganattn.state import TRAINED, flatten
 
 CONFIGS = {path.stem: path for path in sorted(folder().glob("*.py"))}
 STEPS = 3
 DEVICES = 8
-# Steps without any optimisation take longer than they save in compiling.
+EMA_DECAY, EMA_START = 0.5, 1
+# Steps without any optimization take longer than they save in compilation.
 LIGHTLY = {"xla_backend_optimization_level": 1}
 pytestmark = pytest.mark.parametrize("name", CONFIGS)
 
@@ -32,11 +36,6 @@ def tiny(name):
 
 def seed():
     return np.asarray(jax.random.key_data(jax.random.key(0)))
-
-
-def leaves(tree):
-    found, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in found}
 
 
 def collection(name):
@@ -64,7 +63,9 @@ class Run:
 @functools.cache
 def run(name):
     config = tiny(name)
-    method = methods.create(config)
+    method = dataclasses.replace(
+        methods.create(config), ema_decay=EMA_DECAY, ema_start_step=EMA_START
+    )
     mesh = parallel.create_mesh(jax.devices()[:DEVICES])
     source = data.create(config)
     batches = [source(step) for step in range(STEPS)]
@@ -94,7 +95,7 @@ def run(name):
             if len(states) == STEPS:
                 store.save(STEPS - 1, state, to_dict(config))
                 store.wait()
-        donated = all(leaf.is_deleted() for leaf in leaves(before.opt_state).values())
+        donated = all(leaf.is_deleted() for leaf in flatten(before.opt_state).values())
         like = jax.eval_shape(lambda g: method.create_state(jax.random.key(0), g), given)
         restored, meta = store.restore(like, mesh)
         resumed = fetch(step(restored, batches[-1])[0])
@@ -117,13 +118,13 @@ def run(name):
 def fetch(state):
     raw = state.replace(rng=jax.random.key_data(state.rng))
     # Of a copy: numpy's view of a buffer would keep the step from taking it.
-    return {name: np.asarray(jnp.copy(leaf)) for name, leaf in leaves(raw).items()}
+    return {name: np.asarray(jnp.copy(leaf)) for name, leaf in flatten(raw).items()}
 
 
 def layout(state):
     return {
         name: (leaf.shape, leaf.dtype, leaf.is_fully_replicated)
-        for name, leaf in leaves(state).items()
+        for name, leaf in flatten(state).items()
     }
 
 
@@ -153,6 +154,19 @@ def test_a_step_moves_what_it_trains_and_counts(name):
     np.testing.assert_array_equal(first["rng"], last["rng"])
 
 
+def test_moving_average_follows_what_the_generator_group_trains(name):
+    method, states = run(name).method, run(name).states
+    first = {path: leaf for path, leaf in states[0].items() if path.startswith("ema/")}
+    assert {path.split("/")[1] for path in first} == set(method.groups["generator"])
+    assert {path.split("/")[2] for path in first} <= set(TRAINED)
+    for number, (before, after) in enumerate(itertools.pairwise(states), 1):
+        decay = 0.0 if number <= EMA_START else EMA_DECAY
+        for path in first:
+            value = after[path.replace("ema/", "variables/", 1)]
+            expected = decay * before[path] + (1 - decay) * value
+            np.testing.assert_allclose(after[path], expected, 1e-12, 1e-15, err_msg=path)
+
+
 def test_metrics_are_finite_scalars_named_by_group(name):
     for metrics in run(name).metrics:
         assert all(np.shape(value) == () and np.isfinite(value) for value in metrics.values())
@@ -167,17 +181,21 @@ def test_state_around_given_variables_leaves_them_to_the_caller(name):
     given = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), given)
     state = method.create_state(jax.random.key(0), given)
     jax.tree.map(lambda leaf: leaf.delete(), state.variables)
-    assert not any(leaf.is_deleted() for leaf in leaves(given).values())
+    assert not any(leaf.is_deleted() for leaf in flatten(given).values())
     assert last.keys() == fetch(method.create_state(jax.random.key(0), given)).keys()
 
 
 def test_one_device_equals_many(name, x64):
-    """Metrics, not weights: a bias before a normalisation drifts by rounding alone."""
-    method = run(name).method
+    """Metrics, not weights: a bias before a normalization drifts by rounding alone.
+
+    The one device keeps no moving average, so this also shows that one does not change training.
+    """
+    method = dataclasses.replace(run(name).method, ema_decay=0.0)
     step = jax.jit(method.train_step, compiler_options=LIGHTLY)
     state = method.create_state(jax.random.key(0), run(name).given)
     for batch, mapped in zip(run(name).batches, run(name).metrics, strict=True):
         state, metrics = step(state, batch)
+        assert state.ema == {}
         for path, value in metrics.items():
             assert value.dtype == mapped[path].dtype == np.float64, path
             np.testing.assert_allclose(mapped[path], value, 1e-9, err_msg=path)
@@ -194,32 +212,50 @@ def test_what_is_returned_as_replicated_is(name):
 def test_resume_equals_no_stop(name):
     """Through a checkpoint; tests/test_train.py has the loop stop in every way."""
     assert run(name).restored_at == STEPS - 1
-    whole, resumed = run(name).states[-1], run(name).resumed
-    assert whole.keys() == resumed.keys()
-    for path, leaf in whole.items():
+    uninterrupted, resumed = run(name).states[-1], run(name).resumed
+    assert uninterrupted.keys() == resumed.keys()
+    for path, leaf in uninterrupted.items():
         np.testing.assert_array_equal(resumed[path], leaf, err_msg=path)
 
 
-def test_translation_has_its_shape_and_range_at_any_batch(name):
+def test_batches_are_what_the_method_reads(name):
+    batch = run(name).batches[0]
+    for path, spec in run(name).method.batch_spec(tiny(name).data.batch_size).items():
+        assert (batch[path].shape, batch[path].dtype) == (spec.shape, spec.dtype), path
+
+
+def draw(spec, count):
+    """Examples of one input of `Method.generate`."""
+    rng, shape = np.random.default_rng(0), (count, *spec.shape)
+    if spec.kind == "ids":
+        return jnp.asarray(rng.integers(0, spec.classes or 5, shape), jnp.int32)
+    values = rng.normal(size=shape) if spec.kind == "vector" else rng.uniform(-1, 1, shape)
+    return jnp.asarray(values, jnp.float32)
+
+
+def test_generated_images_have_their_shape_and_range_at_any_batch(name):
     method = run(name).method
-    state = jax.jit(method.create_state)(seed())
-    translate = jax.jit(method.translate, static_argnames="direction")
+    variables = jax.jit(method.create_state)(seed()).variables
+    generate = jax.jit(method.generate, static_argnames="direction")
     for direction in method.directions:
-        source = method.source(run(name).batches[0], direction)
-        source = jax.tree.map(lambda x: jnp.asarray(x[:3]), source)
-        out = translate(state.variables, source, direction=direction)
-        if method.takes != "latents":
-            assert {x.shape[:3] for x in jax.tree.leaves(source)} == {out.images.shape[:3]}
-        assert out.images.shape[-1] == 3
-        assert np.abs(out.images).max() <= 1
-        examples = [jax.tree.map(lambda x, i=i: x[i : i + 1], source) for i in range(3)]
-        single = [translate(state.variables, each, direction=direction) for each in examples]
-        joined = np.concatenate([each.images for each in single])
-        np.testing.assert_allclose(out.images, joined, atol=1e-4)
-        if out.attention is not None:
-            assert out.attention.shape[0] == 3 and out.attention.shape[-1] == 1
+        specs = method.inputs(direction)
+        needed = [n for n, spec in specs.items() if not spec.optional] or [*specs]  # else drawn
+        required = {n: draw(specs[n], 3) for n in needed}
+        output = generate(variables, required, direction=direction)
+        sizes = {spec.shape[:2] for spec in specs.values() if len(spec.shape) == 3}
+        assert sizes <= {output.images.shape[1:3]}
+        assert (len(output.images), output.images.shape[-1]) == (3, 3)
+        assert np.abs(output.images).max() <= 1
+        examples = [{n: x[i : i + 1] for n, x in required.items()} for i in range(3)]
+        single = [generate(variables, example, direction=direction) for example in examples]
+        joined = np.concatenate([example.images for example in single])
+        np.testing.assert_allclose(output.images, joined, atol=1e-4)
+        for maps in output.attention.values():
+            assert maps.shape[0] == 3 and maps.shape[-1] == 1
+        used = {n: variables[n] for n in method.networks_for(direction)}
+        jax.eval_shape(lambda v, x, d=direction: method.generate(v, x, d), used, required)
     with pytest.raises(ConfigError, match="direction is 'c2d'"):
-        method.translate(state.variables, source, direction="c2d")
+        method.generate(variables, required, "c2d")
 
 
 def test_bfloat16_keeps_parameters_and_statistics_in_float32(name):
@@ -230,7 +266,7 @@ def test_bfloat16_keeps_parameters_and_statistics_in_float32(name):
     traced = jax.jit(method.train_step).trace(state, run(name).batches[0])
     new, _ = traced.out_info
     for tree in (new.variables, new.opt_state):
-        assert {str(leaf.dtype) for leaf in leaves(tree).values()} <= {"float32", "int32"}
+        assert {str(leaf.dtype) for leaf in flatten(tree).values()} <= {"float32", "int32"}
     assert "bf16" in str(traced.jaxpr)
 
 

@@ -1,4 +1,4 @@
-"""What happens now and then during training, each hook with real files."""
+"""Training hooks, each with real files."""
 
 import json
 
@@ -11,8 +11,10 @@ from toy import Batches, Toy, configure, run
 
 from ganattn import figures
 from ganattn.errors import DivergenceError
-from ganattn.runs.checkpoints import Checkpoints, restore_variables
+from ganattn.runs.checkpoints import Checkpoints, restore_trees, restore_variables
+from ganattn.state import with_averages
 from ganattn.training import hooks
+from ganattn.training.saving import SaveCheckpoints
 
 
 @pytest.fixture
@@ -21,34 +23,52 @@ def no_events(monkeypatch):
     monkeypatch.setattr(hooks, "create_writer", lambda workdir: None)
 
 
-def test_readers_get_numbers_one_step_late():
-    seen = []
+def test_readers_get_numbers_one_step_late_but_before_a_save():
+    events = []
 
     class Reader:
         def __call__(self, step, state, metrics):
-            seen.append((step, state, metrics))
+            events.append((step, state, metrics))
+
+        def flush(self):
+            events.append("flushed")
 
         def close(self):
-            seen.append("closed")
+            events.append("closed")
 
-    class Saver(Reader):
+    class Watcher:  # that buffers nothing
         def __call__(self, step, state, metrics):
-            seen.append(step)
+            events.append(step)
 
-        def save(self, step, state, metrics):
-            seen.append(("saved", step))
+        def close(self):
+            events.append("closed")
 
-    chain = hooks.Hooks([Reader()], [], Saver())
-    for step in (1, 2):
+    class Saver(Watcher):
+        def due(self, step):
+            return step == 3
+
+        def save(self, step, state):
+            events.append(("saved", step))
+
+    chain = hooks.Hooks([Reader()], [Watcher()], Saver())
+    for step in (1, 2, 3, 4):
         chain(step, "state", {"loss": jnp.asarray(step + 0.5)})
-    assert chain.finish(2, "state") == {"loss": 2.5}
+    assert chain.finish(4, "state") == {"loss": 4.5}
     chain.close()
-    assert seen == [
+    assert events == [
         1,
         (1, None, {"loss": 1.5}),
         2,
         (2, None, {"loss": 2.5}),
-        ("saved", 2),
+        (3, None, {"loss": 3.5}),
+        3,
+        "flushed",
+        ("saved", 3),
+        4,
+        (4, None, {"loss": 4.5}),
+        "flushed",
+        ("saved", 4),
+        "closed",
         "closed",
         "closed",
     ]
@@ -61,7 +81,7 @@ def test_state_with_a_bad_leaf_is_not_saved(tmp_path):
     state.variables["generator"]["params"]["Conv_0"]["bias"] = jnp.array([0.0, jnp.inf, 0.0])
     name = "variables/generator/params/Conv_0/bias is not finite at step 2"
     with pytest.raises(DivergenceError, match=name):
-        hooks.SaveCheckpoints(store, config, 2)(2, state, {"loss": jnp.ones(())})
+        SaveCheckpoints(store, config, 2).save(2, state)
     assert store.steps() == []
 
 
@@ -77,13 +97,18 @@ def test_rho_lines(tmp_path, no_events):
     }
 
 
-def test_pictures_are_drawn_in_the_order_of_the_method(tmp_path, no_events):
-    run(tmp_path, total=4, pictures_every=2)
+@pytest.mark.parametrize("ema_decay", [0.0, 0.9])
+def test_figures_are_drawn_in_the_order_of_the_method(tmp_path, no_events, ema_decay):
+    run(tmp_path, total=4, pictures_every=2, ema_decay=ema_decay)
     names = sorted(path.name for path in (tmp_path / "pictures").iterdir())
     assert names == ["a2b_0000002.png", "a2b_0000004.png"]
-    variables, _ = restore_variables(tmp_path / "checkpoints")
-    grids = Toy.from_config(configure()).pictures(variables, Batches(8).test_batch(8))
-    columns = {name: np.asarray(images) for name, images in grids["a2b"].items()}
+    trees, _ = restore_trees(tmp_path / "checkpoints", None, ("variables", "ema"))
+    assert bool(trees["ema"]) == bool(ema_decay)
+    variables = with_averages(trees["variables"], trees["ema"])
+    batch = Batches(8).test_batch(8)
+    panels = Toy.from_config(configure()).panels(variables, batch, jax.random.key(0))
+    columns = {name: np.asarray(images) for name, images in panels["a2b"].items()}
+    assert list(columns) == ["source", "attention", "translation"]
     figures.save_grid(tmp_path / "expected.png", columns)
     drawn, expected = (
         np.asarray(PIL.Image.open(path), np.float32)
@@ -103,6 +128,6 @@ def test_tensorboard_events(tmp_path):
     run(tmp_path, total=2, histograms_every=1, pictures_every=2)
     (events,) = tmp_path.glob("events.out.tfevents.*")
     content = events.read_bytes()
-    assert b"critic/loss" in content
+    assert b"discriminator/loss" in content
     assert b"generator/rho" in content
     assert b"a2b" in content

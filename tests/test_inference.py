@@ -120,7 +120,7 @@ def test_images_are_resized_as_the_test_images_of_evaluation(translator, tmp_pat
         noise = random.integers(0, 256, (75, 53, 3), np.uint8)
         Image.fromarray(noise).save(tmp_path / folder / "0.png")
     batches = create_data(config)
-    expected = batches.test_pictures(1)["a"]
+    expected = batches.test_batch(1)["a"]
     batches.close()
     own = Translator(translator.method, translator.variables, config)
     sources = own(tmp_path / "testA" / "0.png").sources

@@ -21,10 +21,9 @@ sys.path.insert(0, {tests!r})
 sys.modules["tensorflow"] = None
 import jax
 from pathlib import Path
-from ganattn import processes
+from ganattn.cluster import worker
 from test_processes import two
-link = processes.Link.from_environment()
-processes.join("127.0.0.1:{port}", 2, {index}, 30)
+worker.Link.from_environment().join("127.0.0.1:{port}", 2, {index}, 30)
 two(Path({workdir!r}), {index})
 jax.distributed.shutdown()
 """
@@ -68,8 +67,8 @@ def two(workdir, index):
 
 
 def commands(workdir):
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     here = str(Path(__file__).parent)
     fields = {"tests": here, "port": port, "workdir": str(workdir)}
     return [[sys.executable, "-c", SCRIPT.format(index=index, **fields)] for index in (0, 1)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from toy import SIZE, Toy, configure
+from toy import Toy, configure
 
 from ganattn.layers.convolution import convolve
 from ganattn.layers.lowering import lowering_for
@@ -52,12 +52,12 @@ def test_memory_is_what_is_alive_at_once(scaling):
 def test_collectives_are_gradients_and_metrics(scaling):
     method = Toy.from_config(configure())
     state = jax.eval_shape(method.create_state, jax.eval_shape(lambda: jax.random.key(0)))
-    batch = {d: floats(4, SIZE, SIZE, 3) for d in "ab"}
+    batch = method.batch_spec(4)
     _, metrics = jax.eval_shape(method.train_step, state, batch)
     program = scaling.trace(method, state, batch)
     found = scaling.collective_bytes(program)
     trained = sum(x.size * 4 for x in jax.tree.leaves(state.variables))
-    assert found["reduced"] == trained + 4 * len(metrics)
+    assert found["reduced"] == trained + 4 * len(metrics) + 4  # and what the memory keeps
     assert found["gathered"] == 0
 
 
@@ -82,9 +82,9 @@ def test_limits_of_a_machine(scaling, costs):
     assert costs.largest_batch(many) == 14 and pool.largest_batch(many) == 2  # 7 GB a picture
     assert pool.network_seconds(1, many) == pytest.approx(0.035 + 0.14)
     # Two files for each of two chips' pictures in 20 ms, whether there is one or two of them.
-    assert costs.pictures_needed(1, machine) == pytest.approx(200)
-    assert costs.pictures_needed(2, machine) == pytest.approx(400)
-    assert costs.pictures_needed(9, machine) == pytest.approx(400)
+    assert costs.images_needed(1, machine) == pytest.approx(200)
+    assert costs.images_needed(2, machine) == pytest.approx(400)
+    assert costs.images_needed(9, machine) == pytest.approx(400)
     assert costs.input_limit(machine) is None
     slow = dataclasses.replace(costs, file_pixels=2 * 256**2)
     assert slow.cores_needed(1, machine) == pytest.approx(200 / 262.5)

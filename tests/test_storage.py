@@ -1,4 +1,4 @@
-"""Where runs lie: buckets as etils takes them, full disks, folders without rights."""
+"""Storage of runs: buckets through etils, full disks, folders without permissions."""
 
 import contextlib
 import gc
@@ -18,7 +18,7 @@ from etils import epath
 from etils.epath import backend, gpath
 from PIL import Image
 
-from ganattn import figures, parallel, processes
+from ganattn import errors, figures, parallel, processes
 from ganattn.errors import CheckpointError, ConfigError, DataError
 from ganattn.report import write_report
 from ganattn.runs import storage
@@ -70,7 +70,9 @@ def test_lines_in_a_bucket(bucket, tmp_path, monkeypatch):
     here = tmp_path / "bucket" / "run" / "metrics.jsonl"
     lines = JsonLines(bucket / "metrics.jsonl", 0)
     lines.write({"step": 1})
-    assert here.read_text() == ""  # not written anew for each line
+    assert here.read_text() == ""  # not rewritten for each line
+    lines.flush()
+    assert here.read_text() == '{"step": 1}\n'
     lines.close()
     assert here.read_text() == '{"step": 1}\n'
     monkeypatch.setattr("ganattn.runs.workdir._REWRITTEN_AFTER", 0.0)
@@ -83,8 +85,27 @@ def test_lines_in_a_bucket(bucket, tmp_path, monkeypatch):
     assert (lines.last, here.read_text()) == ({"step": 1}, '{"step": 1}\n')
 
 
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
+    for name in (".config.json.7.partial", ".a2b_0000002.7.png", ".hidden", "a2b_0000002.png"):
+        (tmp_path / name).touch()
+    storage.remove_partial(tmp_path)
+    storage.remove_partial(tmp_path / "absent")
+    assert {path.name for path in tmp_path.iterdir()} == {".hidden", "a2b_0000002.png"}
+
+
+def test_a_check_that_fails_leaves_the_file_as_it_was(tmp_path):
+    def refuse(file):
+        assert file.read_text() == "new"
+        raise DataError("no")
+
+    (tmp_path / "file").write_text("old")
+    with pytest.raises(DataError, match="no"):
+        storage.write_atomic(tmp_path / "file", "new", refuse)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("file", "old")]
+
+
 def test_files_and_pictures_in_a_bucket(bucket, tmp_path):
-    storage.write_whole(bucket / "config.json", "{}")
+    storage.write_atomic(bucket / "config.json", "{}")
     picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
     figures.save_picture(bucket / "pictures" / "a.png", picture)
     found = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
@@ -157,9 +178,7 @@ def test_a_full_disk_names_the_file_and_leaves_whole_lines(tmp_path):
             lines.write({"step": 2})
         lines._file = kept
     lines.close()
-    assert (
-        storage.explained(error.value) == f"{tmp_path / 'metrics.jsonl'}: No space left on device"
-    )
+    assert errors.explain(error.value) == f"{tmp_path / 'metrics.jsonl'}: No space left on device"
     assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1}\n'
 
 
@@ -197,7 +216,7 @@ def test_a_checkpoint_that_finds_no_room_is_one_line_and_the_older_one_stays(tmp
         store.save(2, create(), {})
         store.wait()
     message = str(error.value)
-    assert "(File too large); the newest whole one is 1" in message and "\n" not in message
+    assert "(File too large); the newest intact one is 1" in message and "\n" not in message
     store.close()
     again = Checkpoints(tmp_path / "checkpoints")
     assert again.steps() == [1]
@@ -217,17 +236,17 @@ def test_what_is_explained_and_what_is_a_defect():
         except ValueError as error:
             raise RuntimeError("occurred asynchronously") from error
     except RuntimeError as error:
-        assert "No space left on device: make room" in storage.explained(error)
-    assert storage.explained(ValueError("RESOURCE_EXHAUSTED: Out of memory")) is None
+        assert "No space left on device: free some space" in errors.explain(error)
+    assert errors.explain(ValueError("RESOURCE_EXHAUSTED: Out of memory")) is None
     try:
         try:
             Path("/nowhere/at/all").read_text()
         finally:
             raise KeyError("a defect")
     except KeyError as error:
-        assert storage.explained(error) is None
+        assert errors.explain(error) is None
     denied = PermissionError(13, "Permission denied", "x")
-    assert (storage.trouble(denied), storage.explained(denied)) == (
+    assert (errors.storage_problem(denied), errors.explain(denied)) == (
         "Permission denied",
         "x: Permission denied",
     )
@@ -237,7 +256,7 @@ def test_what_is_explained_and_what_is_a_defect():
         finally:
             raise OSError(28, "No space left on device")
     except OSError as error:
-        assert storage.explained(error) == "no folder x: set it"
+        assert errors.explain(error) == "no folder x: set it"
 
 
 def test_one_process_agrees_with_itself(tmp_path):

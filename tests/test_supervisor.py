@@ -1,4 +1,4 @@
-"""Supervisors with processes that only pretend to train: who is named, who is started again."""
+"""Supervisors of processes that pretend to train: which one is named, which ones restart."""
 
 import contextlib
 import json
@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Client
 from pathlib import Path
 
 import pytest
@@ -19,16 +21,17 @@ from ganattn.errors import ConfigError
 
 PREAMBLE = """
 import json, os, signal, sys, time
-fd, port, token = os.environ["GANATTN_SUPERVISOR"].split(",")
-fd = int(fd)
+from multiprocessing.connection import Connection
+fd, port, key = os.environ["GANATTN_SUPERVISOR"].split(",")
+link = Connection(int(fd))
 def tell(**message):
-    os.write(fd, (json.dumps(message) + chr(10)).encode())
+    link.send_bytes(json.dumps(message).encode())
 def once(path):
     new = not os.path.exists(path)
     open(path, "w").close()
     return new
 """
-BEAT = "for _ in range(100): os.write(fd, bytes([10])); time.sleep(0.1)\n"
+BEAT = "for _ in range(100): link.send_bytes(bytes()); time.sleep(0.1)\n"
 TWO = '["a", "a"]'
 
 
@@ -74,23 +77,23 @@ def test_without_restarts_left_the_exit_code_says_so(capsys):
     assert "process 1 ended with exit code 7; all were stopped; the same" in capsys.readouterr().err
 
 
-def test_what_a_person_can_mend_is_said_once_and_not_tried_again(capsys):
+def test_a_user_error_is_reported_once_and_not_tried_again(capsys):
     fail = 'tell(error="no folder data: set it")\nsys.exit(2)\n'
     commands = [child(joined(0) + fail), child(joined(1) + fail)]
-    assert supervise(commands, restarts=3) == supervisor.MENDABLE
+    assert supervise(commands, restarts=3) == supervisor.USER_ERROR
     assert capsys.readouterr().err.count("no folder data: set it") == 1
     commands = [child(joined(0) + "time.sleep(60)\n"), child(joined(1) + fail)]
-    assert supervise(commands, restarts=3) == supervisor.MENDABLE
+    assert supervise(commands, restarts=3) == supervisor.USER_ERROR
     assert capsys.readouterr().err == "ganattn: process 1: no folder data: set it\n"
 
 
-def test_one_that_stands_still_is_named(capsys):
+def test_one_that_hangs_is_named(capsys):
     commands = [child(joined(0) + BEAT), child(joined(1) + "time.sleep(10)\n")]
     assert supervise(commands, timeout=1.0) == supervisor.FAILED
-    assert "process 1 stood still for 1 s" in capsys.readouterr().err
+    assert "process 1 has not responded for 1 s" in capsys.readouterr().err
 
 
-def test_sigterm_is_passed_on_and_ends_the_restarts(tmp_path, capsys):
+def test_sigterm_is_forwarded_and_ends_the_restarts(tmp_path, capsys):
     ready = tmp_path / "ready"
     stop = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))\n"
     code = stop + joined(0, '["a"]') + f"once({str(ready)!r})\ntime.sleep(60)\n"
@@ -119,14 +122,42 @@ def test_sigterm_before_training_began(tmp_path, capsys):
     assert capsys.readouterr().err == "ganattn: stopped before training began\n"
 
 
-def test_strangers_are_not_heard(tmp_path):
-    attempt = supervisor.Attempt([child(joined(0) + "time.sleep(1)\n")], 30.0)
-    with contextlib.closing(attempt):
-        verdict = {"text": "x", "sure": True, "mendable": False}
-        for line in (b"GET / HTTP/1.1", b"5", json.dumps({"cause": verdict}).encode()):
-            with socket.create_connection(attempt._door.getsockname()) as stranger:
-                stranger.sendall(line + b"\n")
-        assert attempt.run() is None
+def test_strangers_are_ignored_and_hold_nothing_up(tmp_path):
+    flag = tmp_path / "flag"
+    code = f"while not os.path.exists({str(flag)!r}): time.sleep(0.01)\n"
+    attempt = supervisor.Attempt([child(joined(0) + code)], 30.0)
+    verdict = json.dumps({"cause": {"text": "x", "sure": True, "fixable": False}}).encode()
+    with contextlib.closing(attempt), contextlib.ExitStack() as stack:
+        results = []
+        thread = threading.Thread(target=lambda: results.append(attempt.run()))
+        thread.start()
+        address = attempt._listener.getsockname()
+        stack.enter_context(socket.create_connection(address))  # says nothing, and stays
+        for line in (b"GET / HTTP/1.1\r\n\r\n", b"5\n", verdict):
+            with socket.create_connection(address) as stranger:
+                stranger.sendall(line)
+        with pytest.raises(AuthenticationError):
+            Client(address, authkey=b"guess")
+        with Client(address, authkey=attempt._key.encode()) as friend:
+            friend.send_bytes(json.dumps({"hello": 1, "finished": True}).encode())
+            while not [peer for peer in attempt._others if peer.finished]:
+                time.sleep(0.01)
+        flag.touch()
+        thread.join(10)
+        assert results == [None] and len(attempt._others) == 1
+
+
+def test_workers_end_with_their_supervisor(tmp_path):
+    """A real link: its process ends itself when the other end closes."""
+    code = "from ganattn.cluster.worker import Link\nLink.from_environment()\ntime.sleep(60)\n"
+    command = [sys.executable, "-c", "import time\n" + code]
+    attempt = supervisor.Attempt([command], 30.0)
+    process = attempt._children[0].process
+    while not attempt._children[0].peer.link.poll():
+        time.sleep(0.01)
+    attempt._children[0].peer.link.close()
+    assert process.wait(20) == supervisor.LOST
+    attempt.close()
 
 
 class Machines:
@@ -134,7 +165,7 @@ class Machines:
 
     def __init__(self, folder, codes, timeout=30.0):
         names, port = '["host-a", "host-b"]', folder / "port"
-        publish = f"open({str(port)!r} + 'x', 'w').write(port + ',' + token)\n"
+        publish = f"open({str(port)!r} + 'x', 'w').write(port + ',' + key)\n"
         publish += f"os.rename({str(port)!r} + 'x', {str(port)!r})\n"
         read = f"while not os.path.exists({str(port)!r}): time.sleep(0.01)\n"
         read += f"where = ['127.0.0.1', *open({str(port)!r}).read().split(',')]\n"
@@ -172,8 +203,9 @@ def test_a_machine_that_is_gone_is_named(tmp_path):
     while not machines.attempts[0]._others:
         time.sleep(0.01)
     time.sleep(0.3)
-    for wire in machines.attempts[1]._wires():
-        wire.file.shutdown(2)  # as when the machine is lost
+    for peer in machines.attempts[1]._supervisors():
+        with socket.socket(fileno=os.dup(peer.link.fileno())) as connected:
+            connected.shutdown(socket.SHUT_RDWR)  # as when the machine is lost
     assert "process 1 on host-b is gone with its supervisor" in machines.end()
 
 
@@ -202,7 +234,7 @@ def test_where_others_are_found(environment, expected):
 FLAGS = {
     "--num-processes 2": "go together",
     "--coordinator a:1 --num-processes 2": "go together",
-    "--coordinator a --num-processes 2 --process-id 0": "write HOST:PORT",
+    "--coordinator a --num-processes 2 --process-id 0": "use HOST:PORT",
     "--coordinator a:1 --num-processes 2 --process-id 2": "--process-id is 2 of 2",
     "--local-processes 0": "--local-processes is 0",
     "--max-restarts -1": "--max-restarts is -1",

@@ -3,9 +3,11 @@
 import hashlib
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jax
@@ -15,6 +17,7 @@ from toy import At, Batches, Toy, configure, run
 from ganattn.config import find, load
 from ganattn.errors import CheckpointError, ConfigError, DivergenceError
 from ganattn.runs.checkpoints import Checkpoints, restore_variables
+from ganattn.runs.workdir import JsonLines
 from ganattn.training import hooks
 from ganattn.training.loop import describe, train
 
@@ -28,16 +31,46 @@ def lines(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def snapshot(directory):
+def snapshot(directory, part=""):
     return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in directory.rglob("*")
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (directory / part).rglob("*")
         if path.is_file()
     }
 
 
+class Lines:
+    """A watcher that writes a line for each step, as evaluation does."""
+
+    def __init__(self, workdir, step=0):
+        self._lines = JsonLines(workdir / "extra.jsonl", step)
+
+    def __call__(self, step, state, metrics):
+        self._lines.write({"step": step})
+
+    def close(self):
+        self._lines.close()
+
+
+def reporting(workdir, total=6, hooks=(), **options):
+    """A run in which everything reports every step."""
+    step = Checkpoints(workdir / "checkpoints").latest() or 0
+    workdir.mkdir(exist_ok=True)
+    fields = {"pictures_every": 1, "histograms_every": 1, **options}
+    return run(workdir, total, hooks=[Lines(workdir, step), *hooks], **fields)
+
+
+def assert_all_reported_once(workdir, total):
+    for name in ("metrics", "rho", "extra"):
+        steps = [entry["step"] for entry in lines(workdir / f"{name}.jsonl")]
+        assert steps == list(range(1, total + 1)), name
+    figures = sorted(path.name for path in (workdir / "pictures").iterdir())
+    assert figures == [f"a2b_{step:07d}.png" for step in range(1, total + 1)]
+    assert not list(workdir.glob(".*"))
+
+
 def start(workdir, code, devices=None):
-    """Runs `code` in a process of its own, with these names and as many devices as here."""
+    """Starts `code` in a process of its own, with these names and as many devices as here."""
     preamble = (
         f"import os, signal, sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "sys.modules['tensorflow'] = None\n"
@@ -53,7 +86,13 @@ def start(workdir, code, devices=None):
         "PYTHONPATH": str(Path(__file__).parent.parent),
     }
     command = [sys.executable, "-c", preamble + code]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def finish(process):
+    """Waits for a process; returns its exit code and what it wrote to standard error."""
+    _, text = process.communicate(timeout=120)
+    return process.returncode, text
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,14 +107,14 @@ def _without_events():
 def uninterrupted(tmp_path_factory):
     """The workdir of a run of 6 steps."""
     workdir = tmp_path_factory.mktemp("uninterrupted")
-    run(workdir)
+    reporting(workdir)
     return workdir
 
 
 def test_files_of_a_run(tmp_path):
     result = run(tmp_path / "run", total=5)
     assert (result.reason, result.step, result.workdir) == ("finished", 5, tmp_path / "run")
-    assert set(result.metrics) == {"generator/loss", "critic/loss"}
+    assert set(result.metrics) == {"generator/loss", "discriminator/loss"}
     entries = lines(result.workdir / "metrics.jsonl")
     assert [entry["step"] for entry in entries] == [1, 2, 3, 4, 5]
     assert set(entries[0]) == {"step", "seconds", *result.metrics}
@@ -117,23 +156,64 @@ run(workdir / "parts", total=2)
 run(workdir / "parts", total=4)
 assert leaves(workdir / "parts") == leaves(workdir / "whole")
 """
-    process = start(tmp_path, code, devices)
-    assert process.returncode == 0, process.stderr
+    code, text = finish(start(tmp_path, code, devices))
+    assert code == 0, text
     assert run(tmp_path / "whole", total=5).step == 5
 
 
-@pytest.mark.parametrize("step", [4, 5], ids=["while a checkpoint is written", "between"])
-def test_kill_then_resume_is_bit_equal(tmp_path, uninterrupted, step):
-    code = f"run(workdir, hooks=[At({step}, lambda: os.kill(os.getpid(), signal.SIGKILL))])"
-    assert start(tmp_path, code).returncode == -signal.SIGKILL
-    kept = Checkpoints(tmp_path / "checkpoints").steps()
-    assert kept in ([2], [2, 4])
+KILLED = """
+save = Checkpoints.save
+def killed(self, step, *arguments):
+    if step == 4 and {when!r} == "before": os.kill(os.getpid(), signal.SIGKILL)
+    save(self, step, *arguments)
+    if step == 4:
+        if {when!r} == "after":
+            self._manager.wait_until_finished()
+            assert self.latest() == 4
+        os.kill(os.getpid(), signal.SIGKILL)
+Checkpoints.save = killed
+reporting(workdir)
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "while", "after"])
+def test_kill_at_a_checkpoint_loses_no_report(tmp_path, uninterrupted, when):
+    assert finish(start(tmp_path, KILLED.format(when=when)))[0] == -signal.SIGKILL
+    steps = Checkpoints(tmp_path / "checkpoints").steps()
+    assert steps in {"before": ([2],), "while": ([2], [2, 4]), "after": ([2, 4],)}[when]
+    (tmp_path / "pictures" / ".a2b_0000005.png.7.partial").touch()
+    (tmp_path / ".config.json.7.partial").touch()
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 6, "critic/lo')
-    run(tmp_path)
+        file.write('{"step": 6, "discriminator/lo')
+    reporting(tmp_path)
+    assert_all_reported_once(tmp_path, 6)
     assert leaves(tmp_path) == leaves(uninterrupted)
-    assert [entry["step"] for entry in lines(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4, 5, 6]
+    assert snapshot(tmp_path, "pictures") == snapshot(uninterrupted, "pictures")
     assert not list((tmp_path / "checkpoints").glob("*tmp*"))
+
+
+SLOW = """
+class Slow(At):
+    def __call__(self, step, state, metrics):
+        time.sleep(0.02)
+reporting(workdir, 40, [Slow(0, None)], checkpoint_every=3)
+"""
+
+
+def test_kills_at_random_steps_lose_no_report(tmp_path):
+    chance, path = random.Random(0), tmp_path / "metrics.jsonl"
+    for target in (chance.randint(first, first + 8) for first in (2, 14, 26)):
+        process = start(tmp_path, SLOW)
+        while not path.exists() or f'{{"step": {target}, ' not in path.read_text():
+            assert process.poll() is None, finish(process)
+            time.sleep(0.005)
+        time.sleep(chance.random() / 20)
+        process.kill()
+        assert finish(process)[0] == -signal.SIGKILL
+    reporting(tmp_path, 40, checkpoint_every=3)
+    assert_all_reported_once(tmp_path, 40)
+    run(tmp_path / "whole", 40, checkpoint_every=40)
+    assert leaves(tmp_path) == leaves(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -187,7 +267,7 @@ def test_another_architecture_is_refused(tmp_path, remove):
         (tmp_path / "config.json").unlink()
     before = snapshot(tmp_path)
     named = (
-        "variables/generator/params/Conv_0/kernel is float32"
+        "variables/generator/params/Conv_0/kernel has type float32"
         if remove
         else ("config.method.width is 3 there and 5 here")
     )
@@ -208,10 +288,10 @@ def test_bad_config_leaves_no_files(tmp_path, field, value):
     assert not (tmp_path / "new").exists()
 
 
-def test_workdir_that_is_no_folder(tmp_path, monkeypatch):
+def test_workdir_that_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("file").touch()
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is a file, not a folder"):
         run("file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

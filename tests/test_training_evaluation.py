@@ -21,6 +21,7 @@ from ganattn.state import TrainState
 from ganattn.training import hooks, loop
 from ganattn.training.evaluation import Evaluate, create_evaluation
 from ganattn.training.loop import train
+from ganattn.training.saving import SaveCheckpoints
 
 
 class Pairs(Batches):
@@ -69,11 +70,12 @@ def evaluate(workdir, values, steps, start=0, **options):
     config = evaluated(**options)
     store = Checkpoints(workdir / "checkpoints", 1)
     hook = Evaluate(config, workdir, store, dial(values), start)
-    saver = hooks.SaveCheckpoints(store, config, 2)
+    saver = SaveCheckpoints(store, config, 2)
     for step in steps:
-        saver(step, state(step), {})
         hook(step, state(step), {})
-    saver.save(steps[-1], state(steps[-1]), {})
+        if saver.due(step):
+            saver.save(step, state(step))
+    saver.save(steps[-1], state(steps[-1]))
     hook.close()
     store.close()
     return store.steps(), store.best()
@@ -126,12 +128,12 @@ def test_set_apart_shares_files_where_it_can(tmp_path, monkeypatch, links):
     if not links:
         monkeypatch.setattr(best.os, "link", lambda *_: (_ for _ in ()).throw(OSError))
     for _ in range(2):
-        best.set_apart(tmp_path / "7", tmp_path / "best")
+        best.preserve(tmp_path / "7", tmp_path / "best")
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["7"]
     kept = tmp_path / "best" / "7" / "state" / "numbers"
     assert kept.samefile(source / "numbers") == links
     shutil.rmtree(tmp_path / "7")
-    best.set_apart(tmp_path / "7", tmp_path / "best")
+    best.preserve(tmp_path / "7", tmp_path / "best")
     assert kept.read_text() == "whole"
 
 

@@ -1,1 +1,1 @@
-"""Several processes: launcher, supervisor, and the worker's link to it."""
+"""Several processes: launcher, supervisor, and the worker that it supervises."""

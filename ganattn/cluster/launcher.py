@@ -1,23 +1,18 @@
-"""How `ganattn train` begins: alone, under a supervisor, or as one process of several."""
+"""Starts `ganattn train`: alone, under a supervisor, or as one process of several."""
 
 import argparse
 import glob
 import importlib.util
-import logging
 import os
 import socket
 import sys
-import time
-import traceback
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, NoReturn
 
 from ml_collections import ConfigDict
 
 from ganattn.cluster import supervisor
 from ganattn.errors import ConfigError
-from ganattn.runs.storage import explained
 
 _SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_PROCID", "SLURM_LOCALID")
 
@@ -28,10 +23,12 @@ def run(options: argparse.Namespace, config: ConfigDict) -> int:
     options: of `ganattn train`. Raises ConfigError for flags that contradict each other.
     """
     check(options)
+    several = options.coordinator is not None or _is_task(options)
     if supervisor.LINK in os.environ:
-        _train_supervised(options, config)
-    several = options.coordinator is not None or options.local_processes > 1
-    if several or _is_task(options) or options.max_restarts:
+        from ganattn.cluster import worker
+
+        worker.run(options, config, several)
+    if several or options.local_processes > 1 or options.max_restarts:
         again = partial(commands, options)
         return supervisor.supervise(again, options.max_restarts, options.worker_timeout)
     from ganattn.training.loop import train
@@ -45,9 +42,9 @@ def _is_task(options: argparse.Namespace) -> bool:
 
 
 def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this is a task of several in Slurm, or on a TPU machine: JAX knows the others there.
+    """Whether this is one of several tasks under Slurm or on TPU hosts, which JAX detects.
 
-    Looks at the environment and at devices' files alone; starts no backend.
+    Reads the environment and looks for device files; starts no backend.
     """
     if all(name in environment for name in _SLURM):
         return int(environment.get("SLURM_NTASKS", "1")) > 1
@@ -62,7 +59,7 @@ def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Raises ConfigError for flags out of range, or of which only some are given."""
+    """Raises ConfigError for flags that are out of range or incomplete."""
     for name, least in (("local_processes", 1), ("max_restarts", 0), ("worker_timeout", 1)):
         if getattr(options, name) < least:
             flag = f"--{name.replace('_', '-')}"
@@ -70,19 +67,19 @@ def check(options: argparse.Namespace) -> None:
     given = [options.coordinator, options.num_processes, options.process_id]
     alone = given == [None, 1, None]
     if not alone and None in given and given != [None] * 3:
-        raise ConfigError("--coordinator, --num-processes and --process-id go together: give all")
+        raise ConfigError("--coordinator, --num-processes and --process-id go together: pass all")
     if options.coordinator is None:
         return
     host, _, port = options.coordinator.rpartition(":")
     if not host or not port.isdecimal():
-        raise ConfigError(f"--coordinator is {options.coordinator}: write HOST:PORT")
+        raise ConfigError(f"--coordinator is {options.coordinator}: use HOST:PORT")
     if not 0 <= options.process_id < options.num_processes:
         raise ConfigError(
             f"--process-id is {options.process_id} of {options.num_processes} processes: "
-            "they count from 0"
+            "they are numbered from 0"
         )
     if options.local_processes > 1 and options.num_processes != options.local_processes:
-        raise ConfigError("--local-processes starts all on one machine: leave out --coordinator")
+        raise ConfigError("--local-processes starts all on one machine: omit --coordinator")
 
 
 def commands(options: argparse.Namespace) -> list[list[str]]:
@@ -91,61 +88,7 @@ def commands(options: argparse.Namespace) -> list[list[str]]:
     count = options.local_processes
     if count == 1 or options.coordinator is not None:
         return [command]
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
     shared = ["--coordinator", f"127.0.0.1:{port}", "--num-processes", str(count)]
     return [[*command, *shared, "--process-id", str(i)] for i in range(count)]
-
-
-def _train_supervised(options: argparse.Namespace, config: ConfigDict) -> NoReturn:
-    """Trains in this process and leaves it, without the runtime's wait for others that failed."""
-    import jax
-
-    from ganattn import processes
-
-    link = processes.Link.from_environment()
-    assert link is not None
-    try:
-        if options.coordinator is not None or _is_task(options):
-            processes.join(
-                options.coordinator,
-                options.num_processes,
-                options.process_id,
-                options.worker_timeout,
-            )
-        from ganattn.training.loop import train
-
-        if jax.process_index() > 0:
-            logging.getLogger("ganattn").setLevel(logging.WARNING)
-        result = train(config, options.workdir)
-        if jax.process_index() == 0:
-            print(result.message)
-        if jax.distributed.is_initialized():
-            jax.distributed.shutdown()
-        code = 0
-    except BaseException as error:
-        code = _report(error, link)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def _report(error: BaseException, link: Any) -> int:
-    """Tells the supervisor what a person can mend, prints the rest; returns the exit code."""
-    if _is_echo(error):  # the supervisor ends this process first if another is to blame
-        time.sleep(2 * supervisor.SETTLE)
-        traceback.print_exc()
-        return supervisor.LOST
-    text = explained(error)
-    if text is None:
-        traceback.print_exc()
-        return 1
-    link.tell({"error": text})
-    return supervisor.MENDABLE
-
-
-def _is_echo(error: BaseException) -> bool:
-    """Whether this is how the death of another process looks from here."""
-    import jax
-
-    return isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error)

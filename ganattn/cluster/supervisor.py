@@ -1,8 +1,8 @@
-"""Starts training processes, names the one that dies, stops the others, and starts them again.
+"""Starts training processes, names the one that dies, stops the others, and starts all again.
 
-A supervisor runs on every machine and trains nothing itself: what kills a training process, even
-from inside the runtime, leaves somebody to say so. Those of several machines hang on the one of
-process 0 by a connection each; all end, or restart, by its verdict.
+A supervisor runs on every machine and does not train: it reports a death even if it comes from
+inside the runtime. Each machine's supervisor connects to that of process 0, which decides whether
+all stop or restart.
 """
 
 import contextlib
@@ -11,122 +11,120 @@ import json
 import logging
 import os
 import secrets
-import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from multiprocessing import AuthenticationError, connection
 
 _log = logging.getLogger(__name__)
-LINK = "GANATTN_SUPERVISOR"  # environment: file descriptor to write to, supervisor's port and token
-LOST = 4  # exit code of a process whose partner went away; its supervisor knows who did
+LINK = "GANATTN_SUPERVISOR"  # environment: file descriptor of the link, supervisor's port and key
+LOST = 4  # exit code of a process whose partner is gone; its supervisor knows which one
 FAILED = 3  # exit code when a process died
-MENDABLE = 2  # exit code of a process whose error the caller can mend: never restarted
-SETTLE = 2.0  # seconds in which the true cause must come after a symptom of it
+USER_ERROR = 2  # exit code of a process with an error that the user can fix: never restarted
+SETTLE = 2.0  # seconds within which the true cause follows a symptom of it
+LONGEST = 1 << 16  # bytes of a message
 _TICK = 0.2
+_HANDSHAKE = 10  # seconds
 
 
 @dataclasses.dataclass(frozen=True)
 class Cause:
-    """Why an attempt ended. sure: not just the echo of another process's death."""
+    """Why an attempt ended. sure: not just a consequence of another process's death."""
 
     text: str
     sure: bool = True
-    mendable: bool = False
+    fixable: bool = False
 
 
-class Wire:
-    """JSON lines over a pipe or socket, without waiting."""
+class Peer:
+    """JSON messages from and to a training process or another supervisor, without waiting.
 
-    def __init__(self, file: Any):
-        self.file, self.heard, self.closed = file, time.monotonic(), False
-        self.process, self.name, self.finished = -1, "", False
-        self._rest = b""
-        os.set_blocking(file.fileno(), False)
+    process: index of the training process at the other end, -1 while it is unknown. finished:
+    whether it has announced its end.
+    """
 
-    def fileno(self) -> int:
-        """For `select`."""
-        return self.file.fileno()
+    def __init__(self, link: connection.Connection, process: int = -1):
+        self.link, self.process = link, process
+        self.heard, self.closed, self.finished = time.monotonic(), False, False
 
     def receive(self) -> list[dict]:
-        """Messages that have come; an empty line is a sign of life alone."""
-        chunks = []
+        """Messages that have arrived; an empty one is a sign of life alone."""
+        messages = []
         try:
-            while chunk := os.read(self.fileno(), 1 << 16):
-                chunks.append(chunk)
+            while not self.closed and self.link.poll():
+                text = self.link.recv_bytes(LONGEST)
+                self.heard = time.monotonic()
+                messages += [json.loads(text)] if text else []
+        except (EOFError, OSError, ValueError):
             self.closed = True
-        except BlockingIOError:
-            pass
-        except OSError:  # the connection is broken
-            self.closed = True
-        if chunks:
-            self.heard = time.monotonic()
-        *lines, self._rest = (self._rest + b"".join(chunks)).split(b"\n")
-        with contextlib.suppress(ValueError):
-            messages = [json.loads(line) for line in lines if line]
-            if all(isinstance(message, dict) for message in messages):
-                return messages
-        self.closed = True  # a stranger
-        return []
+        return messages
 
     def send(self, message: dict | None = None) -> None:
-        """Sends a message or a sign of life; who does not take it is found to be silent."""
-        text = f"{json.dumps(message)}\n" if message else "\n"
+        """Sends a message or a sign of life; a peer that is gone is noticed by its silence."""
         with contextlib.suppress(OSError):
-            os.write(self.fileno(), text.encode())
+            self.link.send_bytes(json.dumps(message).encode() if message else b"")
 
     def silent(self) -> float:
         """Seconds since the last sign of life."""
         return time.monotonic() - self.heard
 
 
+def _link(connected: socket.socket, timeout: float) -> connection.Connection:
+    """The connection over a socket; a message that stops halfway is an OSError."""
+    connected.settimeout(None)
+    limit = struct.pack("ll", max(1, int(timeout)), 0)
+    for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        connected.setsockopt(socket.SOL_SOCKET, option, limit)
+    return connection.Connection(connected.detach())
+
+
 class Child:
-    """One training process with its pipe."""
+    """One training process and the link to it."""
 
     def __init__(self, command: Sequence[str], contact: str, environment: dict[str, str]):
-        reading, writing = os.pipe()
+        here, there = connection.Pipe()
         self.process = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE,
-            pass_fds=[writing],
-            env={**os.environ, **environment, LINK: f"{writing},{contact}"},
+            stdin=subprocess.DEVNULL,
+            pass_fds=[there.fileno()],
+            env={**os.environ, **environment, LINK: f"{there.fileno()},{contact}"},
         )
-        os.close(writing)
-        self.wire = Wire(os.fdopen(reading, "rb", buffering=0))
+        there.close()
+        self.peer = Peer(here)
         self.error: str | None = None
 
     def kill(self) -> None:
-        """Ends it at once: the runtime holds back any milder signal."""
+        """Ends it at once: the runtime delays any other signal."""
         self.process.kill()
         self.process.wait()
-        self.wire.file.close()
-        if self.process.stdin:
-            self.process.stdin.close()
+        self.peer.link.close()
 
     def cause(self, name: str, timeout: float) -> Cause | None:
-        """Why the attempt must end; None while it runs or when all went well."""
+        """Why the attempt must end; None while it runs or if it ended well."""
         code = self.process.poll()
         if code is None:
-            still = self.wire.process >= 0 and self.wire.silent() > timeout
-            return Cause(f"{name} stood still for {timeout:g} s") if still else None
-        self.note(self.wire.receive())
-        if code == MENDABLE and self.error:
-            own = "" if self.wire.process <= 0 else f"{name}: "  # 0 speaks for all
-            return Cause(own + self.error, mendable=True)
+            hangs = self.peer.process >= 0 and self.peer.silent() > timeout
+            return Cause(f"{name} has not responded for {timeout:g} s") if hangs else None
+        self.note(self.peer.receive())
+        if code == USER_ERROR and self.error:
+            prefix = "" if self.peer.process <= 0 else f"{name}: "  # 0 speaks for all
+            return Cause(prefix + self.error, fixable=True)
         if code < 0:
             number = signal.Signals(-code)
             return Cause(f"{name} was killed by {number.name}", sure=number != signal.SIGABRT)
         if code == LOST:
-            return Cause(f"{name} lost the others, as its messages above say", sure=False)
+            return Cause(f"{name} lost the others, see its messages above", sure=False)
         if code:
-            return Cause(f"{name} ended with exit code {code}", mendable=code == MENDABLE)
+            return Cause(f"{name} ended with exit code {code}", fixable=code == USER_ERROR)
         return None
 
     def note(self, messages: Sequence[dict]) -> None:
-        """Keeps what the process says went wrong."""
+        """Remembers the error that the process reports."""
         for message in messages:
             self.error = message.get("error", self.error)
 
@@ -137,31 +135,32 @@ class Attempt:
     def __init__(self, commands: Sequence[Sequence[str]], timeout: float):
         self._timeout = timeout
         several = len(commands) > 1
-        self._door = socket.create_server(("127.0.0.1" if several else "", 0))
-        self._door.setblocking(False)
-        self._token = secrets.token_hex(8)  # whoever does not know it is not heard
-        contact = f"{self._door.getsockname()[1]},{self._token}"
+        self._listener = socket.create_server(("127.0.0.1" if several else "", 0))
+        self._listener.setblocking(False)
+        self._key = secrets.token_hex(16)  # connections without it are ignored
+        contact = f"{self._listener.getsockname()[1]},{self._key}"
         self._children = [
             Child(command, contact, {"JAX_LOCAL_DEVICE_IDS": str(i)} if several else {})
             for i, command in enumerate(commands)
         ]
         self.names = [""] * len(commands)
-        self._hub: Wire | None = None  # of process 0, where that is on another machine
-        self._others: list[Wire] = []  # supervisors that hang on this one
+        self._hub: Peer | None = None  # supervisor of process 0, if that is on another machine
+        self._others: list[Peer] = []  # supervisors that are connected to this one
         self._suspects: list[tuple[float, Cause]] = []
         self._reported: set[int] = set()
-        self._beat = 0.0
+        self._last_beat = 0.0
 
     def run(self) -> Cause | None:
         """Waits for the end: None when every process ended well."""
         while True:
-            wires = [child.wire for child in self._children] + self._wires()
-            open_ = [wire.fileno() for wire in wires if not wire.closed]
-            select.select([self._door.fileno(), *open_], [], [], _TICK)
+            peers = [child.peer for child in self._children] + self._supervisors()
+            links = [peer.link for peer in peers if not peer.closed]
+            connection.wait([self._listener, *links], _TICK)
+            self._accept()
             self._send_beats()
-            cause = self._listen()
-            self._look_at_children()
-            cause = cause or self._believed()
+            cause = self._receive()
+            self._check_children()
+            cause = cause or self._verdict()
             if cause is not None:
                 self._announce({"verdict": dataclasses.asdict(cause)})
                 return cause
@@ -170,7 +169,7 @@ class Attempt:
                 return None
 
     def signal(self, number: int) -> None:
-        """Passes a signal on."""
+        """Forwards a signal."""
         for child in self._children:
             if child.process.poll() is None:
                 child.process.send_signal(number)
@@ -179,79 +178,83 @@ class Attempt:
         """Ends what still runs."""
         for child in self._children:
             child.kill()
-        for wire in self._wires():
-            wire.file.close()
-        self._door.close()
+        for peer in self._supervisors():
+            peer.link.close()
+        self._listener.close()
 
-    def _wires(self) -> list[Wire]:
+    def _supervisors(self) -> list[Peer]:
         return [*self._others] if self._hub is None else [self._hub, *self._others]
 
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # nobody is waiting, or not any longer
+            connected = self._listener.accept()[0]
+            threading.Thread(target=self._authenticate, args=(connected,), daemon=True).start()
+
+    def _authenticate(self, connected: socket.socket) -> None:
+        """Accepts a supervisor that knows the key; in a thread, because a stranger may be slow."""
+        link = _link(connected, _HANDSHAKE)
+        try:
+            connection.deliver_challenge(link, self._key.encode())
+            connection.answer_challenge(link, self._key.encode())
+        except Exception:  # AuthenticationError, EOFError, OSError, and what strange bytes cause
+            link.close()
+        else:
+            self._others.append(Peer(link))
+
     def _name(self, index: int) -> str:
-        """Who that is; the machine only where there are several."""
+        """The name of a process, with its machine where there are several."""
         if len(self.names) == 1:
             return "training"
         return f"process {index}" + (f" on {self.names[index]}" if len(set(self.names)) > 1 else "")
 
-    def _listen(self) -> Cause | None:
+    def _receive(self) -> Cause | None:
+        """Handles all messages; returns the verdict of process 0's supervisor, or a lost one."""
         for child in self._children:
-            messages = child.wire.receive()
+            messages = child.peer.receive()
             child.note(messages)
             for message in messages:
                 if "index" in message:
-                    self._meet(child, **message)
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                self._others.append(Wire(self._door.accept()[0]))
-        for wire in self._others:
-            for message in wire.receive():
-                self._heed(wire, message)
-            gone = None if wire.finished or wire.process < 0 else self._absence(wire)
-            if gone:
-                return gone
-        return self._listen_to_hub()
+                    self._introduce(child, **message)
+        verdict = loss = None
+        for peer in self._supervisors():
+            for message in peer.receive():
+                peer.process = message.get("hello", peer.process)
+                peer.finished = message.get("finished", peer.finished)
+                if "cause" in message:
+                    self._suspect(Cause(**message["cause"]))
+                if "verdict" in message and peer is self._hub:
+                    verdict = Cause(**message["verdict"])
+            loss = loss or self._loss(peer)
+        return verdict or loss
 
-    def _listen_to_hub(self) -> Cause | None:
-        if self._hub is None or self._hub.finished:
+    def _loss(self, peer: Peer) -> Cause | None:
+        if peer.finished or peer.process < 0:
             return None
-        for message in self._hub.receive():
-            self._hub.finished = message.get("finished", False)
-            if "verdict" in message:
-                return Cause(**message["verdict"])
-        return None if self._hub.finished else self._absence(self._hub)
-
-    def _absence(self, wire: Wire) -> Cause | None:
-        if wire.closed:
-            return Cause(f"{self._name(wire.process)} is gone with its supervisor")
-        if wire.silent() > self._timeout:
-            return Cause(f"{self._name(wire.process)} was not heard of for {self._timeout:g} s")
+        if peer.closed:
+            return Cause(f"{self._name(peer.process)} is gone with its supervisor")
+        if peer.silent() > self._timeout:
+            return Cause(f"{self._name(peer.process)} has been silent for {self._timeout:g} s")
         return None
 
-    def _meet(self, child: Child, index: int, names: list[str], address: list) -> None:
-        """A process has found the others; if they are elsewhere, so do the supervisors."""
-        child.wire.process, self.names = index, names
+    def _introduce(self, child: Child, index: int, names: list[str], address: list) -> None:
+        """A process has joined the others; if they are elsewhere, so does its supervisor."""
+        child.peer.process, self.names = index, names
         if len(names) > len(self._children) and index != 0:
+            host, port, key = address
             try:
-                host, port, token = address
-                hub = socket.create_connection((host, port), self._timeout)
-            except OSError as error:
+                connected = socket.create_connection((host, port), self._timeout)
+                hub = Peer(_link(connected, self._timeout), process=0)
+                connection.answer_challenge(hub.link, key.encode())
+                connection.deliver_challenge(hub.link, key.encode())
+            except (OSError, EOFError, AuthenticationError) as error:
                 _log.warning("no connection to the supervisor of process 0 (%s)", error)
                 return
-            self._hub = Wire(hub)
-            self._hub.process = 0
-            self._hub.send({"hello": index, "token": token})
+            self._hub = hub
+            self._hub.send({"hello": index})
 
-    def _heed(self, wire: Wire, message: dict) -> None:
-        if message.get("token") == self._token:
-            wire.process = message["hello"]
-        if wire.process < 0:
-            return
-        wire.finished = message.get("finished", wire.finished)
-        if "cause" in message:
-            self._suspect(Cause(**message["cause"]))
-
-    def _look_at_children(self) -> None:
+    def _check_children(self) -> None:
         for number, child in enumerate(self._children):
-            cause = child.cause(self._name(max(child.wire.process, number)), self._timeout)
+            cause = child.cause(self._name(max(child.peer.process, number)), self._timeout)
             if cause is not None and number not in self._reported:
                 self._reported.add(number)
                 self._suspect(cause)
@@ -261,10 +264,10 @@ class Attempt:
     def _suspect(self, cause: Cause) -> None:
         self._suspects.append((time.monotonic(), cause))
 
-    def _believed(self) -> Cause | None:
-        """The cause to believe: a sure one, or the first once nothing surer can be on its way.
+    def _verdict(self) -> Cause | None:
+        """The cause to act on: a sure one, or the first once no surer one can be on its way.
 
-        On other machines than that of process 0 its verdict is waited for.
+        Machines other than that of process 0 wait for its verdict.
         """
         patience = SETTLE * (2 if self._hub is not None and not self._hub.closed else 1)
         for since, cause in sorted(self._suspects, key=lambda s: (not s[1].sure, s[0])):
@@ -274,25 +277,25 @@ class Attempt:
         return None
 
     def _send_beats(self) -> None:
-        if time.monotonic() - self._beat > min(1.0, self._timeout / 5):
-            self._beat = time.monotonic()
-            for wire in self._wires():
-                wire.send()
+        if time.monotonic() - self._last_beat > min(1.0, self._timeout / 5):
+            self._last_beat = time.monotonic()
+            for peer in self._supervisors():
+                peer.send()
 
     def _announce(self, message: dict) -> None:
-        for wire in self._wires():
-            wire.send(message)
+        for peer in self._supervisors():
+            peer.send(message)
 
 
 def supervise(
     commands: Callable[[], Sequence[Sequence[str]]], restarts: int, timeout: float
 ) -> int:
-    """Runs commands, each one training process, and all again when one dies.
+    """Runs commands, each one training process, and all of them again when one dies.
 
-    commands: asked for at every start. restarts: how often. timeout: seconds after which a silent
-    process or machine counts as dead. SIGTERM and SIGINT are passed on, and end the restarts.
-    Returns the exit code: 0 when all ended well, MENDABLE for what the caller must mend first,
-    FAILED otherwise.
+    commands: called at every start. restarts: how many are allowed. timeout: seconds after which a
+    silent process or machine counts as dead. SIGTERM and SIGINT are forwarded, and end the
+    restarts. Returns the exit code: 0 when all ended well, USER_ERROR for an error that the user
+    must fix first, FAILED otherwise.
     """
     signals: list[int] = []
     for count in range(restarts + 1):
@@ -301,9 +304,9 @@ def supervise(
             cause = attempt.run()
         if cause is None:
             return 0
-        if cause.mendable:
+        if cause.fixable:
             print(f"ganattn: {cause.text}", file=sys.stderr)
-            return MENDABLE
+            return USER_ERROR
         if signals:
             early = "SIGTERM" in cause.text  # a process that trains saves first
             text = "stopped before training began" if early else f"{cause.text} while it stopped"
@@ -318,9 +321,9 @@ def supervise(
 
 @contextlib.contextmanager
 def _forwarded(attempt: Attempt, signals: list[int]) -> Iterator[None]:
-    """A terminal's Ctrl-C reaches the children by itself; SIGTERM does not."""
+    """Forwards SIGTERM; a terminal's Ctrl-C reaches the children by itself."""
 
-    def forward(number: int, frame: Any) -> None:
+    def forward(number: int, frame: object) -> None:
         signals.append(number)
         if number == signal.SIGTERM:
             attempt.signal(number)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ganattn.errors import ConfigError, DataError
-from ganattn.runs.storage import locate, write_whole
+from ganattn.runs.storage import locate, write_atomic
 
 __all__ = ["write_report"]
 
@@ -31,6 +31,6 @@ def write_report(
     drawn = charts.draw(run)
     text = page.render(run, drawn, pictures)
     for name, png in drawn.items():
-        write_whole(folder / f"{name}.png", png)
-    write_whole(folder / "index.html", text)
+        write_atomic(folder / f"{name}.png", png)
+    write_atomic(folder / "index.html", text)
     return folder / "index.html"

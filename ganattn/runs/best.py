@@ -1,4 +1,4 @@
-"""How one checkpoint outlives the others: a copy that shares their files where that is possible."""
+"""Preserves one checkpoint: a copy that shares the files of the original where possible."""
 
 import os
 import shutil
@@ -6,19 +6,19 @@ from pathlib import Path
 
 from ganattn.runs.storage import is_remote, remove_tree
 
-COMMITTED = "commit_success.txt"  # what Orbax writes last into a checkpoint in a bucket
+COMMITTED = "commit_success.txt"  # the last file that Orbax writes into a checkpoint in a bucket
 
 
-def set_apart(checkpoint: Path, folder: Path) -> None:
+def preserve(checkpoint: Path, folder: Path) -> None:
     """Makes `checkpoint`, a directory named by its step, the only one in `folder`.
 
-    Files are hard links where the file system has them, so that nothing is written twice; the
-    original may be deleted afterwards. The copy appears whole or not at all (in a bucket, where
-    nothing is renamed, the file that says so is copied last), before what it replaces goes. A
-    checkpoint that is there already, or that no longer exists, changes nothing.
+    Files are hard links where the file system supports them, so nothing is written twice; the
+    original may be deleted afterwards. The copy appears complete or not at all (in a bucket, which
+    cannot rename, the commit file is copied last), and before the previous one is removed. Does
+    nothing if the checkpoint is already there or no longer exists.
     """
     target = folder / checkpoint.name
-    if not _whole(target) and checkpoint.exists():
+    if not is_complete(target) and checkpoint.exists():
         if is_remote(folder):
             _copy(checkpoint, target)
         else:
@@ -26,13 +26,15 @@ def set_apart(checkpoint: Path, folder: Path) -> None:
             remove_tree(partial)
             shutil.copytree(checkpoint, partial, copy_function=_link)
             partial.rename(target)
-    if _whole(target):
+    if is_complete(target):
         for entry in list(folder.iterdir()):
             if entry.name != target.name:
                 remove_tree(entry)
 
 
-def _whole(checkpoint: Path) -> bool:
+def is_complete(checkpoint: Path) -> bool:
+    """Whether a checkpoint has been written to its end."""
+    # Orbax renames a local directory when it is complete, and marks one in a bucket.
     return (checkpoint / COMMITTED if is_remote(checkpoint) else checkpoint).exists()
 
 
@@ -48,5 +50,5 @@ def _copy(source: Path, target: Path) -> None:
 def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
-    except OSError:  # not every file system has links
+    except OSError:  # the file system has no hard links
         shutil.copy2(source, target)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ganattn.runs.storage import is_remote, write_whole
+from ganattn.runs.storage import is_remote, write_atomic
 
 Result = dict[str, Any]
 NAME = "evaluation.jsonl"
@@ -63,7 +63,7 @@ def append_results(workdir: Path, results: Sequence[Mapping[str, Any]]) -> None:
     if before and not before.endswith("\n"):
         lines.insert(0, "\n")  # a killed process has left half a line
     if is_remote(path):
-        write_whole(path, before + "".join(lines))
+        write_atomic(path, before + "".join(lines))
         return
     workdir.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:

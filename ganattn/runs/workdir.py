@@ -1,4 +1,4 @@
-"""What a run keeps beside its checkpoints: its config, its versions, and lines of numbers."""
+"""Files of a run beside its checkpoints: config, versions, parameter table, lines of numbers."""
 
 import contextlib
 import errno
@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from ganattn.config import from_dict, to_dict
 from ganattn.errors import CheckpointError
-from ganattn.runs.storage import is_remote, write_whole
+from ganattn.runs.storage import is_remote, write_atomic
 from ganattn.state import Variables, split
 
 _log = logging.getLogger(__name__)
@@ -27,12 +27,12 @@ _REWRITTEN_AFTER = 60.0  # seconds between versions of a file in a bucket
 
 
 def write_config(config: ConfigDict, workdir: Path) -> None:
-    """Writes `config.json`; makes the folder."""
-    write_whole(workdir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
+    """Writes `config.json`; creates the folder."""
+    write_atomic(workdir / "config.json", json.dumps(to_dict(config), indent=2) + "\n")
 
 
 def write_versions(workdir: Path) -> None:
-    """Writes `versions.json`: of Python and the packages, and on how many devices of which kind."""
+    """Writes `versions.json`: Python, packages, and the kind and number of devices."""
     packages = {}
     for name in _PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):
@@ -44,20 +44,20 @@ def write_versions(workdir: Path) -> None:
         "devices": jax.device_count(),
         "processes": jax.process_count(),
     }
-    write_whole(workdir / "versions.json", json.dumps(versions, indent=2) + "\n")
+    write_atomic(workdir / "versions.json", json.dumps(versions, indent=2) + "\n")
 
 
 def write_parameters(variables: Mapping[str, Variables], workdir: Path) -> None:
-    """Writes `parameters.txt`, a table of every parameter's shape and size; logs the sums."""
+    """Writes `parameters.txt`, a table of all parameters' shapes and sizes; logs the totals."""
     trained = {name: split(collections)[0] for name, collections in variables.items()}
     overview = parameter_overview.get_parameter_overview(trained, include_stats=False)
     for line in parameter_counts(variables):
         _log.info(line)
-    write_whole(workdir / "parameters.txt", overview + "\n")
+    write_atomic(workdir / "parameters.txt", overview + "\n")
 
 
 def parameter_counts(variables: Mapping[str, Variables]) -> list[str]:
-    """A line for each network: how many numbers are trained."""
+    """A line for each network with its number of trained parameters."""
     counts = {
         name: sum(leaf.size for leaf in jax.tree.leaves(split(collections)[0]))
         for name, collections in variables.items()
@@ -66,7 +66,7 @@ def parameter_counts(variables: Mapping[str, Variables]) -> list[str]:
 
 
 def refuse_other_method(config: ConfigDict, workdir: Path) -> None:
-    """Raises CheckpointError that names the fields in which `config.method` is not the run's."""
+    """Raises CheckpointError naming the fields of `config.method` that differ from the run's."""
     path = workdir / "config.json"
     if not path.exists():
         return
@@ -87,20 +87,19 @@ def refuse_other_method(config: ConfigDict, workdir: Path) -> None:
 class JsonLines:
     """A file of JSON objects, one a line; on resume those after the restored step are dropped.
 
-    A local file gets every line at once; one in a bucket is written anew, each minute at most.
-    last: the newest object that was kept, {} if there is none.
+    A local file has every line at once; one in a bucket is rewritten at `flush`, and at most once a
+    minute otherwise. last: the newest object that was retained, {} without one.
     """
 
     def __init__(self, path: Path, step: int):
         lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        kept = []
+        entries = []
         for line in lines:
             with contextlib.suppress(json.JSONDecodeError):  # a killed run leaves half a line
-                kept += [entry for entry in [json.loads(line)] if entry["step"] <= step]
-        self.last = kept[-1] if kept else {}
-        self._path, self._text = path, "".join(f"{json.dumps(entry)}\n" for entry in kept)
-        write_whole(path, self._text)
-        self._written = time.monotonic()
+                entries += [entry for entry in [json.loads(line)] if entry["step"] <= step]
+        self.last = entries[-1] if entries else {}
+        self._path, self._text = path, "".join(f"{json.dumps(entry)}\n" for entry in entries)
+        self._rewrite()
         self._file = None if is_remote(path) else path.open("ab", buffering=0)
 
     def write(self, entry: Mapping[str, Any]) -> None:
@@ -109,23 +108,28 @@ class JsonLines:
         if self._file is not None:
             encoded = line.encode()
             try:
-                whole = self._file.write(encoded) == len(encoded)
+                complete = self._file.write(encoded) == len(encoded)
             except OSError as error:
                 raise OSError(error.errno, error.strerror, os.fspath(self._path)) from error
-            if not whole:
+            if not complete:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(self._path))
             return
         self._text += line
+        self._stale = True
         if time.monotonic() - self._written > _REWRITTEN_AFTER:
             self._rewrite()
 
-    def close(self) -> None:
-        """Closes the file."""
-        if self._file is not None:
-            self._file.close()
-        else:
+    def flush(self) -> None:
+        """Returns when every line is in the file."""
+        if self._stale:
             self._rewrite()
 
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        self.flush()
+        if self._file is not None:
+            self._file.close()
+
     def _rewrite(self) -> None:
-        write_whole(self._path, self._text)
-        self._written = time.monotonic()
+        write_atomic(self._path, self._text)
+        self._written, self._stale = time.monotonic(), False

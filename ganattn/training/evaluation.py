@@ -19,7 +19,7 @@ from ganattn.evaluation.options import CONVENTIONS, Settings, cache_folder
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.runs import results
 from ganattn.runs.checkpoints import Checkpoints
-from ganattn.runs.storage import write_whole
+from ganattn.runs.storage import write_atomic
 from ganattn.runs.workdir import JsonLines
 from ganattn.state import with_averages
 
@@ -99,7 +99,7 @@ class Evaluate:
             self._lines.write(results.finite(line))
         if last:
             text = json.dumps(results.summary(step, lines), indent=2)
-            write_whole(self._workdir / "result.json", f"{text}\n")
+            write_atomic(self._workdir / "result.json", f"{text}\n")
         if self._best:
             self._compare(step, lines)
 

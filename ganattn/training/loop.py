@@ -1,4 +1,4 @@
-"""The one training loop: it never asks which method it runs."""
+"""The one training loop; it does not know which method it runs."""
 
 import contextlib
 import dataclasses
@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ganattn import data, methods, parallel, processes
 from ganattn.config import to_dict
 from ganattn.runs.checkpoints import Checkpoints
-from ganattn.runs.storage import locate
+from ganattn.runs.storage import locate, remove_partial
 from ganattn.runs.workdir import (
     parameter_counts,
     refuse_other_method,
@@ -51,7 +52,7 @@ def train(
     batches: Any | None = None,
     hooks: Iterable[Hook] | None = None,
 ) -> Result:
-    """Trains until `config.optimizer.total_steps`, from the newest whole checkpoint in `workdir`.
+    """Trains until `config.optimizer.total_steps`, from the newest intact checkpoint in `workdir`.
 
     Without a checkpoint the state is fresh. SIGINT and SIGTERM save the state and end the run with
     reason "preempted"; a second signal interrupts at once. Nothing is written before config, data
@@ -63,9 +64,9 @@ def train(
     """
     workdir, total = locate(workdir), config.optimizer.total_steps
     mesh = parallel.create_mesh()
-    parallel.check_batch_size(config.data.batch_size, mesh)
-    processes.agree(json.dumps(to_dict(config)), "the config", "start all with the same command")
     method = method or methods.create(config)
+    parallel.check_batch_size(config.data.batch_size, mesh, method.accumulate_steps)
+    processes.agree(json.dumps(to_dict(config)), "the config", "start all with the same command")
     step_fn = parallel.map_method(method, mesh, config.parallel)
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         if batches is None:
@@ -77,11 +78,7 @@ def train(
         store = Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
         stack.callback(store.close)
         state, step = _resume_or_create(config, workdir, store, method, mesh)
-        processes.check_shared(workdir)
-        if jax.process_index() == 0:
-            write_config(config, workdir)
-            write_versions(workdir)
-            write_parameters(state.variables, workdir)
+        _prepare(workdir, config, state)
         run = standard(
             config,
             workdir,
@@ -99,24 +96,17 @@ def train(
             run(step, state, metrics)
         last = run.finish(step, state)
     if batches.skipped and jax.process_index() == 0:
-        _log.warning("%d broken pictures were skipped: %s", len(batches.skipped), batches.skipped)
-    if step >= total:
-        message = f"finished at step {step}; everything is in {workdir}"
-        return Result("finished", step, workdir, last, message)
-    message = (
-        f"preempted: step {step} of {total} is saved; resume with the same config: "
-        f"ganattn train --workdir {workdir}"
-    )
-    if jax.process_index() == 0:
-        _log.warning(message)
-    return Result("preempted", step, workdir, last, message)
+        _log.warning("%d corrupt images were skipped: %s", len(batches.skipped), batches.skipped)
+    return _result(step, total, workdir, last)
 
 
-def _resume_or_create(config, workdir, store, method, mesh) -> tuple[TrainState, int]:
-    """In this order: the newest whole checkpoint in the workdir, a fresh state."""
+def _resume_or_create(
+    config: ConfigDict, workdir: Path, store: Checkpoints, method: methods.Method, mesh: Mesh
+) -> tuple[TrainState, int]:
+    """The state of the newest intact checkpoint, else a fresh one; and its step."""
     seed = _seed(config)
     processes.agree(
-        f"{store.steps()}", f"what lies in {store.directory}", "name a workdir that all share"
+        f"{store.steps()}", f"the content of {store.directory}", "name a workdir that all share"
     )
     if store.latest() is None:
         return parallel.replicate(method.create_state, mesh)(seed), 0
@@ -126,14 +116,37 @@ def _resume_or_create(config, workdir, store, method, mesh) -> tuple[TrainState,
     return state, meta["step"]
 
 
-def describe(config: ConfigDict) -> str:
-    """What `train` would run, without running it: the config, the devices, the networks' sizes.
+def _prepare(workdir: Path, config: ConfigDict, state: TrainState) -> None:
+    """Writes what describes the run, and removes what a killed one was writing."""
+    processes.check_shared(workdir)
+    if jax.process_index() == 0:
+        for folder in (workdir, workdir / "pictures"):
+            remove_partial(folder)
+        write_config(config, workdir)
+        write_versions(workdir)
+        write_parameters(state.variables, workdir)
 
-    Raises ConfigError like `train`; draws no parameters and reads no data.
+
+def _result(step: int, total: int, workdir: Path, metrics: dict[str, float]) -> Result:
+    if step >= total:
+        message = f"finished at step {step}; everything is in {workdir}"
+        return Result("finished", step, workdir, metrics, message)
+    message = f"preempted: step {step} of {total} is saved; resume with the same config: "
+    message += f"ganattn train --workdir {workdir}"
+    if jax.process_index() == 0:
+        _log.warning(message)
+    return Result("preempted", step, workdir, metrics, message)
+
+
+def describe(config: ConfigDict) -> str:
+    """What `train` would run, without running it: config, network sizes, devices.
+
+    Raises ConfigError like `train`; initializes no parameters and reads no data.
     """
     mesh = parallel.create_mesh()
-    parallel.check_batch_size(config.data.batch_size, mesh)
-    state = jax.eval_shape(methods.create(config).create_state, _seed(config))
+    method = methods.create(config)
+    parallel.check_batch_size(config.data.batch_size, mesh, method.accumulate_steps)
+    state = jax.eval_shape(method.create_state, _seed(config))
     sizes = parameter_counts(state.variables)
     device = jax.devices()[0].device_kind
     share = config.data.batch_size // mesh.size

@@ -1,4 +1,4 @@
-"""Signals that ask a run to end: what the machine's owner or the person at the keyboard wants."""
+"""Turns SIGINT and SIGTERM into a stop request that the loop polls."""
 
 import signal
 import threading
@@ -9,11 +9,11 @@ from jax.experimental import multihost_utils
 
 
 class Interrupt:
-    """Turns SIGINT and SIGTERM into a request that the loop polls; a second one interrupts at once.
+    """A stop request by SIGINT or SIGTERM; a second signal raises KeyboardInterrupt at once.
 
-    With `jax.distributed` running, SIGTERM is left to its notifier, which tells all processes to
-    stop at the same step, and SIGINT is passed on to it. Leaving the context restores the handlers
-    that were there before; outside the main thread no signal is caught.
+    With `jax.distributed` running, SIGTERM is left to its notifier, which stops all processes at
+    the same step, and SIGINT is forwarded to it. Leaving the context restores the previous
+    handlers; outside the main thread no signal is caught.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,10 @@ class Interrupt:
         return self
 
     def requested(self, step: int) -> bool:
-        """Whether to stop after `step`; all processes must ask at the same steps."""
+        """Whether to stop after `step`.
+
+        A collective: every process must call it at the same steps.
+        """
         if self._distributed:
             return multihost_utils.reached_preemption_sync_point(step)
         return self._requested
