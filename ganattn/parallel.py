@@ -259,7 +259,8 @@ def accumulate(
     numbered = (jnp.arange(parts), pieces)
     for kind in kinds:
         if kind == "mean":
-            shapes = jax.eval_shape(operand, 0, first)
+            # A new function each time: JAX caches what it has traced.
+            shapes = jax.eval_shape(lambda piece: operand(0, piece), first)
             zeros = examples.vary(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))
             total, _ = jax.lax.scan(
                 lambda sums, x: (jax.tree.map(jnp.add, sums, operand(*x)), None), zeros, numbered
