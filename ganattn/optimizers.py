@@ -74,6 +74,20 @@ def epoch_decay(
     return schedule
 
 
+def step_decay(learning_rate: float, factor: float, every: int) -> optax.Schedule:
+    """Multiplies the rate by `factor` after every `every` steps, as PyTorch's StepLR.
+
+    Step s (from 1) uses learning_rate * factor ** ((s - 1) // every), in the precision of floats,
+    where `optax.exponential_decay` always computes in float32.
+    """
+
+    def schedule(count):
+        power = jnp.asarray(count // every, jnp.result_type(float))
+        return learning_rate * factor**power
+
+    return schedule
+
+
 def adam(
     schedule: optax.Schedule,
     beta1: float,

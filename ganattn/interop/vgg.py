@@ -1,11 +1,12 @@
-"""The VGG19 of torchvision, whose features the perceptual loss compares."""
+"""The VGG networks of torchvision's layout, whose features the perceptual losses compare."""
 
 import os
+from collections.abc import Iterable
 
 from ganattn.errors import ForeignFileError
 from ganattn.interop.names import CONV, SAME, Row, to_ours
 from ganattn.interop.torch_files import read_torch
-from ganattn.networks.vgg import CONVOLUTIONS
+from ganattn.networks.vgg import CONVOLUTIONS, CONVOLUTIONS_16
 
 
 def read_vgg19(path: str | os.PathLike) -> dict:
@@ -13,15 +14,29 @@ def read_vgg19(path: str | os.PathLike) -> dict:
 
     Raises ForeignFileError for a file of another kind.
     """
+    return _read("vgg19", path, CONVOLUTIONS)
+
+
+def read_vgg16(path: str | os.PathLike) -> dict:
+    """Variables of `networks.vgg.VGG16Features` from a vgg16 checkpoint of torchvision's layout.
+
+    The weights are to be those of Caffe, for BGR of 0 to 255, which Johnson published in this
+    layout; with torchvision's own weights the loss differs from the authors'. Raises
+    ForeignFileError for a file of another kind.
+    """
+    return _read("vgg16", path, CONVOLUTIONS_16)
+
+
+def _read(name: str, path: str | os.PathLike, convolutions: Iterable[int]) -> dict:
     arrays = {k: v for k, v in read_torch(path).items() if k.startswith("features.")}
     if not arrays:
-        raise ForeignFileError(f"{path} has no features.*: give torchvision's vgg19 .pth file")
+        raise ForeignFileError(f"{path} has no features.*: give a {name} .pth file of torchvision")
     table = []
-    for index in CONVOLUTIONS:
+    for index in convolutions:
         table += [
             Row(f"features.{index}.weight", f"params/conv{index}/kernel", CONV),
             Row(f"features.{index}.bias", f"params/conv{index}/bias", SAME),
         ]
-    wanted = {row.key for row in table}
-    # The last three convolutions serve no layer that is compared.
-    return to_ours("vgg19", {k: v for k, v in arrays.items() if k in wanted}, table)
+    expected = {row.key for row in table}
+    # The last three convolutions of VGG19 serve no layer that is compared.
+    return to_ours(name, {k: v for k, v in arrays.items() if k in expected}, table)

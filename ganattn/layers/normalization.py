@@ -135,6 +135,25 @@ class LayerNorm(nn.Module):
         return mix_instance_and_layer(features, 0.0, gamma, beta, self.unbiased)
 
 
+class DeviationLayerNorm(nn.Module):
+    """Layer normalization over height, width and channels by the unbiased standard deviation.
+
+    (x - mean) / (deviation + 1e-5): the constant is added to the deviation, not to the variance.
+    Learns a scale, which starts uniform in [0, 1], and a shift a channel. Source: MUNIT's code; the
+    paper only says layer normalization (appendix B).
+    """
+
+    @nn.compact
+    def __call__(self, features: Array) -> Array:
+        """(n, h, w, c), any precision, to the same."""
+        gamma, beta = _affine(self, features, nn.initializers.uniform(1.0))
+        x = features.astype(statistics_dtype(features.dtype))
+        x = x - x.mean((1, 2, 3), keepdims=True)
+        variance = jnp.square(x).sum((1, 2, 3), keepdims=True) / (x[0].size - 1)
+        scale = gamma / (jnp.sqrt(variance) + EPSILON)
+        return (x * scale + beta).astype(features.dtype)
+
+
 class GroupNorm(nn.Module):
     """Group normalization (Wu and He 2018) with 32 groups, or one per channel where c < 32."""
 
@@ -243,8 +262,10 @@ def _rho(module: nn.Module, channels: int, value: float) -> Array:
     return module.variable("rho", "rho", lambda: jnp.full((channels,), value, jnp.float32)).value
 
 
-def _affine(module: nn.Module, features: Array) -> tuple[Any, Any]:
+def _affine(
+    module: nn.Module, features: Array, gamma_init: Initializer = nn.initializers.ones
+) -> tuple[Any, Any]:
     shape = features.shape[-1:]
-    gamma = module.param("gamma", nn.initializers.ones, shape, jnp.float32)
+    gamma = module.param("gamma", gamma_init, shape, jnp.float32)
     beta = module.param("beta", nn.initializers.zeros, shape, jnp.float32)
     return gamma[None, None, None], beta[None, None, None]

@@ -7,6 +7,7 @@ from jax import Array
 
 from ganattn.layers.convolution import Conv
 from ganattn.layers.normalization import instance_norm
+from ganattn.layers.pooling import halve
 from ganattn.layers.spade import SPADE_INITS
 from ganattn.layers.spectral import SpectralConv
 from ganattn.networks.outputs import DiscriminatorOutput
@@ -57,13 +58,7 @@ class MultiscaleDiscriminator(nn.Module):
         """images (n, h, w, c): label map and image side by side. Lists with an entry a scale."""
         outputs = []
         for i in range(self.num_scales):
-            images = _halve(images) if i else images
+            images = halve(images) if i else images
             scale = ScaleDiscriminator(self.width, self.num_layers, self.dtype, name=f"scale{i}")
             outputs.append(scale(images, update_stats))
         return DiscriminatorOutput([o.logits for o in outputs], [o.features for o in outputs])
-
-
-def _halve(images: Array) -> Array:
-    """The mean of every second 3x3 window, over its pixels inside the image."""
-    padding = ((1, 1), (1, 1))
-    return nn.avg_pool(images, (3, 3), (2, 2), padding, count_include_pad=False)

@@ -1,12 +1,15 @@
-"""VGG19's features and the perceptual distance of pix2pixHD and SPADE."""
+"""VGG's features and the perceptual distances of pix2pixHD and SPADE, and of MUNIT."""
 
 from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from ganattn.layers.convolution import Conv
+from ganattn.layers.normalization import instance_norm
 from ganattn.losses import mean_absolute
 from ganattn.state import Variables
 
@@ -17,6 +20,14 @@ CONVOLUTIONS = {
 }  # fmt: skip
 POOLED_BEFORE = (5, 10, 19, 28)
 WEIGHTS = {0: 1 / 32, 5: 1 / 16, 10: 1 / 8, 19: 1 / 4, 28: 1.0}  # after relu1_1 to relu5_1
+
+# The same of VGG16 up to relu5_3; MUNIT's code has no pool before the last block.
+CONVOLUTIONS_16 = {
+    0: 64, 2: 64, 5: 128, 7: 128, 10: 256, 12: 256, 14: 256,
+    17: 512, 19: 512, 21: 512, 24: 512, 26: 512, 28: 512,
+}  # fmt: skip
+POOLED_BEFORE_16 = (5, 10, 17)
+MEAN_BGR = np.array([103.939, 116.779, 123.68])  # of ImageNet, in Caffe's units of 0 to 255
 
 
 class VGG19Features(nn.Module):
@@ -40,6 +51,42 @@ class VGG19Features(nn.Module):
             if index in WEIGHTS:
                 features[index] = x
         return features
+
+
+class VGG16Features(nn.Module):
+    """VGG16 up to relu5_3, without the pool before the last block, with Caffe's weights.
+
+    Source: Simonyan and Zisserman 2015, table 1, column D; MUNIT's code.
+    """
+
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        """RGB images (n, h, w, 3) in [-1, 1] to features (n, h/8, w/8, 512)."""
+        x = (images[..., ::-1] + 1) * 127.5 - jnp.asarray(MEAN_BGR, images.dtype)[None, None, None]
+        for index, channels in CONVOLUTIONS_16.items():
+            if index in POOLED_BEFORE_16:
+                x = nn.max_pool(x, (2, 2), (2, 2))
+            conv = Conv(
+                channels, 3, padding=1, pad_mode="zero", use_bias=True, dtype=self.dtype,
+                name=f"conv{index}",
+            )  # fmt: skip
+            x = nn.relu(conv(x))
+        return x
+
+
+def invariant_perceptual_distance(
+    network: nn.Module, variables: Variables, images: Array, source: Array
+) -> Array:
+    """Mean squared difference of instance-normalized features: content without style.
+
+    images, source (n, h, w, 3) in [-1, 1]: translations, and what they are translated from, to
+    which no gradient goes. Source: MUNIT section 5.1, domain-invariant perceptual loss.
+    """
+    ours = instance_norm(network.apply(variables, images))
+    theirs = instance_norm(network.apply(variables, jax.lax.stop_gradient(source)))
+    return jnp.mean(jnp.square(ours - theirs))
 
 
 def perceptual_distance(
