@@ -103,6 +103,10 @@ class Evaluate:
         if self._best:
             self._compare(step, lines)
 
+    def flush(self) -> None:
+        """Writes the lines to storage."""
+        self._lines.flush()
+
     def close(self) -> None:
         """Closes the file."""
         self._lines.close()
