@@ -165,9 +165,6 @@ def save_image(path: str | os.PathLike, image: Image.Image | np.ndarray) -> None
         temporary.unlink(missing_ok=True)
 
 
-save_picture = save_image  # its earlier name
-
-
 def _pixels(images: Any) -> np.ndarray:
     images = np.asarray(images)
     return images if images.dtype == np.uint8 else to_uint8(images)

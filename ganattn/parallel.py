@@ -287,9 +287,3 @@ def accumulate(
             joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked)
             known.append(examples.gather(joined))
     return step(_Part(examples.axis_name, 0, parts, known), first)
-
-
-def example_keys(key: jax.Array, count: int, axis_name: str | None) -> jax.Array:
-    """Deprecated form of `Examples.keys`."""
-    first = 0 if axis_name is None else jax.lax.axis_index(axis_name) * count
-    return jax.vmap(lambda i: jax.random.fold_in(key, i))(first + jnp.arange(count))

@@ -47,13 +47,6 @@ def split_networks(
     return {n: pair[0] for n, pair in pairs.items()}, {n: pair[1] for n, pair in pairs.items()}
 
 
-def merge_networks(
-    trained: Mapping[str, Variables], carried: Mapping[str, Variables]
-) -> dict[str, Variables]:
-    """Inverse of `split_networks`."""
-    return {name: {**trained[name], **carried[name]} for name in trained}
-
-
 def with_averages(variables: Mapping[str, Variables], ema: Tree) -> dict[str, Variables]:
     """The variables with EMA weights substituted where there are some."""
     return {name: {**collections, **ema.get(name, {})} for name, collections in variables.items()}

@@ -107,7 +107,7 @@ def test_a_check_that_fails_leaves_the_file_as_it_was(tmp_path):
 def test_files_and_pictures_in_a_bucket(bucket, tmp_path):
     storage.write_atomic(bucket / "config.json", "{}")
     picture = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
-    figures.save_picture(bucket / "pictures" / "a.png", picture)
+    figures.save_image(bucket / "pictures" / "a.png", picture)
     found = {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()}
     assert found == {"bucket/run/config.json", "bucket/run/pictures/a.png"}
     with Image.open(tmp_path / "bucket/run/pictures/a.png") as stored:
@@ -149,7 +149,7 @@ def test_results_and_a_report_in_a_bucket(bucket, tmp_path):
         append_results(bucket, [{"step": step, "metric": "fid", "value": 1.0 / step}])
     assert [result["value"] for result in read_results(bucket)] == [1.0, 0.5]
     picture = np.zeros((8, 8, 3), np.uint8)
-    figures.save_picture(bucket / "pictures" / "a2b_0000002.png", picture)
+    figures.save_image(bucket / "pictures" / "a2b_0000002.png", picture)
     write_report(bucket)
     page = (tmp_path / "bucket/run/report/index.html").read_text()
     assert page.count("<img") == 2 and (tmp_path / "bucket/run/report/metrics.png").exists()

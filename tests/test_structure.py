@@ -1,105 +1,143 @@
-"""The structure of the package: rooms, arrows, sizes, names."""
+"""The limits of the layout: sizes of files and functions, directions of imports, unique names."""
 
 import ast
-from collections import Counter
+import collections
 from pathlib import Path
 
 import pytest
 
-import ganattn
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "ganattn"
+MAX_FILE, MAX_FUNCTION = 400, 60
 
-PACKAGE = Path(ganattn.__file__).parent
-FLAT = (
-    "config", "errors", "state", "losses", "optimizers", "parallel", "processes", "memory",
-    "latents",
-)  # fmt: skip
-# Top floor first: a room imports only rooms below it. Rooms of one line may not import each other.
-FLOORS = (
-    ("cli",),
+# Imports go from a room to the rooms after it, never back.
+ROOMS = (
+    ("cli", "__main__"),
     ("cluster",),
     ("training",),
     ("evaluation",),
     ("inference",),
     ("methods",),
-    ("report",),
-    ("figures",),
+    ("report", "figures"),
     ("runs",),
     ("data",),
     ("interop",),
     ("networks",),
     ("layers",),
-    FLAT,
+    (
+        *("config", "errors", "latents", "losses", "memory", "optimizers", "parallel"),
+        *("processes", "state", "__init__"),
+    ),
 )
-FLOOR = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
-LONGEST_FILE, LONGEST_FUNCTION = 400, 60
-FILES = sorted(PACKAGE.rglob("*.py"))
+LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
+
+# A paper's file imports no other paper's file, unless it is that paper's variant.
+VARIANTS = {("dagan", "spade"), ("guidance_supervised", "guidance")}
 
 
-def tree(path):
+def sources(*folders):
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def parse(path):
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def room(name):
-    """ "ganattn.runs.storage" -> "runs"; the package itself is ""."""
-    return ([*name.split("."), ""])[1]
+def module_name(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def imported(path):
-    """Modules of this package that a file imports, at its head or inside a function."""
-    known = {".".join(f.relative_to(PACKAGE.parent).with_suffix("").parts) for f in FILES}
-    names = set()
-    for node in ast.walk(tree(path)):
+def room_of(module):
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+MODULES = {module_name(path): path for path in sources("ganattn")}
+
+
+def statements(node):
+    """All nodes but those for the type checker alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            continue
+        yield child
+        yield from statements(child)
+
+
+def imports(path, *, at_start=False):
+    """Names of the package's modules that a file imports, also inside functions."""
+    tree = parse(path)
+    for node in tree.body if at_start else statements(tree):
         if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    names = {name for name in names if name.split(".")[0] == "ganattn"}
-    modules = known | {name.removesuffix(".__init__") for name in known}
-    return {name if name in modules else name.rsplit(".", 1)[0] for name in names}
+            yield from (alias.name for alias in node.names if alias.name.startswith("ganattn"))
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ganattn"):
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                yield module if module in MODULES else node.module
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_arrows_point_down(path):
-    here = path.relative_to(PACKAGE).with_suffix("").parts[0]
-    if here == "__init__":
-        return
-    for name in imported(path):
-        there = room(name)
-        up = there and there != here and FLOOR[there] >= FLOOR[here] and here not in FLAT
-        assert not up, f"{here} imports {name}"
-        assert here not in FLAT or not there or there in FLAT, f"{here} imports {name}"
+def functions(path):
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return [node for node in ast.walk(parse(path)) if isinstance(node, kinds)]
 
 
-def test_every_room_is_known():
-    rooms = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in FILES}
-    assert rooms - {"__init__"} == set(FLOOR)
+@pytest.mark.parametrize("folder", ["ganattn", "configs", "launch", "tests"])
+def test_files_are_short(folder):
+    lengths = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in sources(folder)}
+    too_long = {str(p.relative_to(ROOT)): n for p, n in lengths.items() if n > MAX_FILE}
+    assert not too_long
+
+
+@pytest.mark.parametrize("folder", ["ganattn", "configs", "launch"])
+def test_functions_are_short(folder):
+    lengths = {
+        f"{path.relative_to(ROOT)}:{node.name}": node.end_lineno - node.lineno + 1
+        for path in sources(folder)
+        for node in functions(path)
+    }
+    assert not {name: length for name, length in lengths.items() if length > MAX_FUNCTION}
+
+
+def test_every_module_has_a_room():
+    assert not {module for module in MODULES if room_of(module) not in LEVEL}
+
+
+def test_imports_go_down():
+    upward = {
+        f"{module} imports {imported}"
+        for module, path in MODULES.items()
+        for imported in imports(path)
+        if LEVEL[room_of(imported)] < LEVEL[room_of(module)]
+    }
+    assert not upward
+
+
+def test_no_circle_of_imports():
+    graph = {
+        module: {found for found in imports(path, at_start=True) if found != module}
+        for module, path in MODULES.items()
+    }
+    while leaves := {module for module, found in graph.items() if not found & graph.keys()}:
+        graph = {module: found for module, found in graph.items() if module not in leaves}
+    assert not graph
 
 
 def test_no_paper_imports_another():
-    """Only a variant imports the file of its paper, whose name it extends."""
-    papers = {p.stem for p in (PACKAGE / "methods").glob("*.py")} - {"base", "__init__"}
-    for path in (PACKAGE / "methods").glob("*.py"):
-        for name in imported(path):
-            paper = name.removeprefix("ganattn.methods.")
-            if path.stem in papers and paper in papers - {path.stem}:
-                variant = set(path.stem.split("_")) & set(paper.split("_"))  # DAGAN is SPADE
-                assert variant or path.stem == "dagan", f"{path.stem} imports {paper}"
-
-
-def test_files_and_functions_are_short():
-    long = []
-    for path in FILES:
-        lines = len(path.read_text(encoding="utf-8").splitlines())
-        long += [f"{path.name}: {lines} lines"] if lines > LONGEST_FILE else []
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.FunctionDef):
-                size = node.end_lineno - node.lineno + 1
-                long += [f"{path.name}: {node.name}"] if size > LONGEST_FUNCTION else []
-    assert not long
+    papers = {p.stem for p in (PACKAGE / "methods").glob("*.py")} - {"__init__", "base"}
+    pairs = {
+        (paper, imported.split(".")[2])
+        for paper in papers
+        for imported in imports(PACKAGE / "methods" / f"{paper}.py")
+        if imported.startswith("ganattn.methods.")
+    }
+    assert not {pair for pair in pairs if pair[1] in papers} - VARIANTS
 
 
 def test_class_names_are_unique():
-    names = Counter(
-        node.name for path in FILES for node in tree(path).body if isinstance(node, ast.ClassDef)
-    )
-    assert not [name for name, count in names.items() if count > 1]
+    found = collections.defaultdict(list)
+    for module, path in MODULES.items():
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].append(module)
+    assert not {name: modules for name, modules in found.items() if len(modules) > 1}

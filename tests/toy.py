@@ -12,7 +12,7 @@ import optax
 from ganattn import optimizers
 from ganattn.config import Config, base
 from ganattn.methods import Input, Method, Output
-from ganattn.state import merge_networks, split_networks
+from ganattn.state import split_networks
 from ganattn.training.loop import train
 
 SIZE = 4
@@ -74,7 +74,7 @@ class Toy(Method):
             trained, carried = split_networks(state.variables, (name,))
 
             def loss(trained, variables=state.variables, carried=carried, sign=sign):
-                merged = {**variables, **merge_networks(trained, carried)}
+                merged = {**variables, name: {**trained[name], **carried[name]}}
                 return self._loss(merged, a, b, sign)
 
             value, gradients = jax.value_and_grad(loss)(self.examples.vary(trained))

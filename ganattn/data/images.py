@@ -132,9 +132,6 @@ def find_images(folder: str | os.PathLike) -> list[Path]:
     return sorted(path.relative_to(folder) for path in found)
 
 
-find_pictures = find_images  # its earlier name
-
-
 def is_plain(file: str | os.PathLike | IO[bytes]) -> bool:
     """Whether every 8-bit JPEG or PNG decoder reads this file alike: RGB or grey, and upright.
 

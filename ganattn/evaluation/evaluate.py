@@ -12,7 +12,7 @@ from ganattn.evaluation import metrics as registry
 from ganattn.evaluation.examples import Example, Examples, as_uint8, of_images
 from ganattn.evaluation.options import Settings
 from ganattn.evaluation.snapshots import Snapshot
-from ganattn.figures import save_grid, save_picture
+from ganattn.figures import save_grid, save_image
 from ganattn.runs.results import Result
 
 ROWS = 8  # of the grids
@@ -118,7 +118,7 @@ def _consume(
             for metric in streaming:
                 metric.add(example)
             if output is not None:
-                save_picture(output / f"{example.name}.png", example.generated)
+                save_image(output / f"{example.name}.png", example.generated)
             if grid is not None and len(first) < ROWS:
                 first.append(example)
             bar.update()

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from ganattn import figures
-from ganattn.data.images import find_pictures, read_rgb
+from ganattn.data.images import find_images, read_rgb
 from ganattn.errors import DataError
 
 READ_AHEAD = 32  # images that threads decode together
@@ -201,7 +201,7 @@ def digest_of(parts: Iterable[Any]) -> str:
 
 
 def _folder(folder: Path) -> ImageSet:
-    names = find_pictures(folder)
+    names = find_images(folder)
 
     def read() -> Iterator[Named]:
         with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from ganattn.data.images import find_pictures, read_ids
+from ganattn.data.images import find_images, read_ids
 from ganattn.data.palettes import palette
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation.examples import Example, Examples, as_uint8
@@ -91,7 +91,7 @@ class LabelFolder:
 
     def __init__(self, folder: str | os.PathLike):
         self._folder = Path(folder)
-        self._files = {path.stem: self._folder / path for path in find_pictures(folder)}
+        self._files = {path.stem: self._folder / path for path in find_images(folder)}
 
     def read(self, stem: str) -> np.ndarray:
         """(h, w) int64; raises DataError when the image has no file."""

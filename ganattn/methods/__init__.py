@@ -9,9 +9,9 @@ from ml_collections import ConfigDict
 
 from ganattn.config import check
 from ganattn.errors import ConfigError
-from ganattn.methods.base import Direction, Input, Method, Output, Translation
+from ganattn.methods.base import Direction, Input, Method, Output
 
-__all__ = ["Direction", "Input", "Method", "Output", "Translation", "create", "names"]
+__all__ = ["Direction", "Input", "Method", "Output", "create", "names"]
 
 
 def names() -> list[str]:

@@ -77,14 +77,6 @@ class Output(NamedTuple):
         return next(reversed([*self.attention.values()]), None)
 
 
-class Translation(NamedTuple):
-    """Deprecated form of `Output`."""
-
-    images: Array
-    attention: Array | None = None
-    attentions: Mapping[str, Array] | None = None
-
-
 @dataclasses.dataclass(frozen=True)
 class Method(abc.ABC):
     """One paper: its networks, objective and update order, as pure functions of a TrainState.
@@ -116,6 +108,43 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
         """Shape of an input (batch 1) from which network `name` can be initialized."""
+
+    @abc.abstractmethod
+    def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
+        """The arrays of a batch of `count` examples that `train_step` reads."""
+
+    @abc.abstractmethod
+    def step(
+        self, state: TrainState, batch: Mapping[str, Array], draws: Mapping[str, Array]
+    ) -> tuple[TrainState, dict[str, Array]]:
+        """The updates of `train_step`, with the metrics of this device's examples."""
+
+    @abc.abstractmethod
+    def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
+        """The inputs that `generate` accepts, by name."""
+
+    @abc.abstractmethod
+    def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
+        """Names of the networks that `generate` uses; inference loads those that it has."""
+
+    @abc.abstractmethod
+    def generate(
+        self,
+        variables: Mapping[str, Variables],
+        inputs: Mapping[str, Array],
+        direction: str | None = None,
+        rng: Array | None = None,
+    ) -> Output:
+        """Generates images from `inputs`, as `inputs(direction)` describes them.
+
+        rng: draws styles, latents and other noise. Raises ConfigError for an unknown direction.
+        """
+
+    @abc.abstractmethod
+    def panels(
+        self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
+    ) -> Panels:
+        """What the loop draws of a batch: figure name -> column name -> (n, h, w, c), in order."""
 
     @property
     def axis_name(self) -> str | None:
@@ -222,12 +251,6 @@ class Method(abc.ABC):
         new, metrics = accumulate(step, self.accumulate_steps, self.examples, data)
         return self._with_average(new.replace(step=state.step + 1)), metrics
 
-    def step(
-        self, state: TrainState, batch: Mapping[str, Array], draws: Mapping[str, Array]
-    ) -> tuple[TrainState, dict[str, Array]]:
-        """The body of `train_step`: the updates, with metrics of this device's examples."""
-        raise NotImplementedError
-
     def update(self, state: TrainState, group: str, gradients: Tree, carried: Tree) -> TrainState:
         """Applies one optimizer group and stores carried collections, both averaged.
 
@@ -269,93 +292,6 @@ class Method(abc.ABC):
             return share * average + (1 - share) * value
 
         return state.replace(ema=jax.tree.map(move, state.ema, self._averaged(state.variables)))
-
-    # The rest is implemented by every method. Until all are, and until all callers are converted,
-    # either interface is a bridge to the other.
-
-    def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
-        """The arrays of a batch of `count` examples that `train_step` reads."""
-        raise NotImplementedError
-
-    def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
-        """The inputs that `generate` takes, by name."""
-        side = self.image_size  # type: ignore[attr-defined]
-        return {"image": Input("image", (side, side, 3), multiple=4)}
-
-    def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
-        """Names of the networks that `generate` uses; inference loads those that it has."""
-        old = type(self).translates_with
-        prefixes: Any = ("generator",) if isinstance(old, property) else old
-        return tuple(n for n in self.networks if n.startswith(prefixes))
-
-    def generate(
-        self,
-        variables: Mapping[str, Variables],
-        inputs: Mapping[str, Array],
-        direction: str | None = None,
-        rng: Array | None = None,
-    ) -> Output:
-        """Images for `inputs`, as `inputs(direction)` describes them; changes no state.
-
-        rng: for what is drawn, such as styles. Raises ConfigError for an unknown direction.
-        """
-        old = self.translate(variables, inputs["image"], self.direction(direction))
-        maps = old.attentions or ({} if old.attention is None else {"attention": old.attention})
-        return Output(old.images, OrderedDict(maps))
-
-    def panels(
-        self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
-    ) -> Panels:
-        """What the loop draws of a batch: figure name -> column name -> (n, h, w, c), in order."""
-        figures = self.pictures(variables, batch)
-        return OrderedDict((name, OrderedDict(figure)) for name, figure in figures.items())
-
-    @property
-    def takes(self) -> str:
-        """Deprecated: the kind of the first input."""
-        new = type(self).inputs is not Method.inputs
-        first = next(iter(self.inputs())) if new else "image"
-        return {"image": "pictures", "label": "labels", "latent": "latents"}[first]
-
-    @property
-    def translates_with(self) -> tuple[str, ...]:
-        """Deprecated: `networks_for` of all directions."""
-        return tuple({n: None for d in self.directions for n in self.networks_for(d)})
-
-    def source(self, batch: Mapping[str, Array], direction: str) -> Any:
-        """Deprecated: what `translate` takes, out of a batch."""
-        if self.takes == "latents":
-            return self.latents(ONE_DEVICE.keys(jax.random.key(0), len(batch["image"])))  # type: ignore[attr-defined]
-        if self.takes == "labels":
-            return {name: batch[name] for name in ("label", "instance") if name in batch}
-        return batch[direction.split("2")[0]]
-
-    def translate(
-        self,
-        variables: Mapping[str, Variables],
-        images: Any,
-        direction: str | None = None,
-        latent: Array | None = None,
-    ) -> Translation:
-        """Deprecated form of `generate`."""
-        alone = not isinstance(images, Mapping)
-        inputs = {next(iter(self.inputs())): images} if alone else dict(images)
-        style = inputs.pop("image", None) if self.takes == "labels" else None
-        style = style if latent is None else latent
-        if style is not None and "style" in self.inputs():
-            inputs["style"] = style
-        output = self.generate(variables, inputs, direction)
-        return Translation(output.images, output.heatmap, attentions=output.attention or None)
-
-    def draw(self, keys: Array, dtype: Any = jnp.float32, bound: float | None = None) -> Array:
-        """Deprecated: the `latents` of methods that generate from noise."""
-        return self.latents(keys, bound, dtype)  # type: ignore[attr-defined]
-
-    def pictures(
-        self, variables: Mapping[str, Variables], batch: Mapping[str, Array]
-    ) -> Mapping[str, Mapping[str, Array]]:
-        """Deprecated form of `panels`."""
-        return self.panels(variables, batch, jax.random.key(0))
 
 
 def dtype_of(variables: Mapping[str, Variables]) -> Any:

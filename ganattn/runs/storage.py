@@ -70,5 +70,3 @@ def write_atomic(
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-

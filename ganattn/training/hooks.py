@@ -237,7 +237,7 @@ class Figures:
         panels = self._panels(variables, self._batch, jax.random.key(self._seed))
         for name, columns in jax.device_get(panels).items():
             image = figures.grid(columns)
-            figures.save_picture(self._directory / f"{name}_{step:07d}.png", image)
+            figures.save_image(self._directory / f"{name}_{step:07d}.png", image)
             if self._writer is not None:
                 self._writer.write_images(step, {name: np.asarray(image)[None]})
 
