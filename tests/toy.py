@@ -73,7 +73,7 @@ class Toy(Method):
         for name, sign in (("discriminator", 1.0), ("generator", -1.0)):
             trained, carried = split_networks(state.variables, (name,))
 
-            def loss(trained, variables=state.variables, carried=carried, sign=sign):
+            def loss(trained, variables=state.variables, carried=carried, name=name, sign=sign):
                 merged = {**variables, name: {**trained[name], **carried[name]}}
                 return self._loss(merged, a, b, sign)
 
