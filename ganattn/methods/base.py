@@ -14,6 +14,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from ganattn.errors import CheckpointError, ConfigError
+from ganattn.networks.outputs import GeneratorOutput as Output
 from ganattn.parallel import AXIS, Examples, accumulate
 from ganattn.state import TRAINED, TrainState, Tree, Variables, differences, split_networks
 
@@ -59,23 +60,6 @@ class Input(NamedTuple):
     multiple: int | None = None
     classes: int = 0
     void: bool = False
-
-
-class Output(NamedTuple):
-    """What a method generates.
-
-    images: (n, h, w, 3) in about [-1, 1]. attention: name -> (n, h', w', 1), unscaled, larger where
-    the network attends; in order, the last one is the heat map to draw. extras: other arrays.
-    """
-
-    images: Array
-    attention: Mapping[str, Array] = OrderedDict()
-    extras: Mapping[str, Array] = OrderedDict()
-
-    @property
-    def heatmap(self) -> Array | None:
-        """The last attention map, None where there is none."""
-        return next(reversed([*self.attention.values()]), None)
 
 
 @dataclasses.dataclass(frozen=True)

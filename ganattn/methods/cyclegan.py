@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 
 from ganattn import losses
 from ganattn.errors import ConfigError
-from ganattn.methods.base import DTYPES, Direction, Output, apply_passes, as_metrics
+from ganattn.methods.base import DTYPES, Output, apply_passes, as_metrics
 from ganattn.methods.families.image_translation import (
     TEST_STATISTICS,
     check_config,
@@ -34,7 +34,7 @@ from ganattn.methods.families.two_domains import (
     cycle_objective,
 )
 from ganattn.networks.resnet import ResNetGenerator
-from ganattn.state import TrainState, Tree, Variables, split_networks
+from ganattn.state import TrainState, Tree, split_networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,17 +104,11 @@ class CycleGAN(TwoDomains):
         state, terms = self.minimize(state, "discriminator", self._discriminator_loss, real, fake)
         return state.replace(memory=memory), {**metrics, **terms}
 
-    def _translate(
-        self,
-        variables: Mapping[str, Variables],
-        inputs: Mapping[str, Array],
-        direction: Direction,
-        rng: Array | None,
-    ) -> Output:
+    def _translate(self, variables, inputs, direction, rng) -> Output:
         """Without dropout. With SPAP, attention has the map of each fuse, (n, h/2, w/2, 1)."""
         name, images = f"generator_{direction}", inputs["image"]
         statistics = TEST_STATISTICS[self.test_statistics]
-        return Output(*self.networks[name].apply(variables[name], images, statistics=statistics))
+        return self.networks[name].apply(variables[name], images, statistics=statistics)
 
     def _generator_loss(self, generators, carried, discriminators, of_discriminators, real, rng):
         trained, carried = {**generators, **discriminators}, {**carried, **of_discriminators}

@@ -39,7 +39,7 @@ from ganattn.methods.families.two_domains import (
 )
 from ganattn.networks.guided_discriminators import GUIDED_DISCRIMINATORS
 from ganattn.networks.resnet import ResNetGenerator
-from ganattn.state import TrainState, Tree, Variables, split_networks
+from ganattn.state import TrainState, Tree, split_networks
 
 SCHEMES = ("in_iteration", "buffer")
 # The stages of the supplement's table 1, as stages of `ResNetGenerator`.
@@ -173,13 +173,7 @@ class Guidance(TwoDomains):
         domain = direction.target if self.guidance == "buffer" else direction.source
         return f"discriminator_{domain}"
 
-    def _translate(
-        self,
-        variables: Mapping[str, Variables],
-        inputs: Mapping[str, Array],
-        direction: Direction,
-        rng: Array | None,
-    ) -> Output:
+    def _translate(self, variables, inputs, direction, rng) -> Output:
         """attention is "guidance", the map that guides the generator, (n, h, w, 1) in [0, 1].
 
         The map is that of the source domain's discriminator. The buffer has none for a new image:

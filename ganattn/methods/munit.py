@@ -16,7 +16,6 @@ from ganattn.errors import ConfigError
 from ganattn.interop.vgg import read_vgg16
 from ganattn.methods.base import (
     DTYPES,
-    Direction,
     Input,
     Output,
     Panels,
@@ -123,13 +122,7 @@ class MUNIT(Perceptual, TwoDomains):
         direction = self.direction(direction)
         return f"generator_{direction.source}", f"generator_{direction.target}"
 
-    def _translate(
-        self,
-        variables: Mapping[str, Variables],
-        inputs: Mapping[str, Array],
-        direction: Direction,
-        rng: Array | None,
-    ) -> Output:
+    def _translate(self, variables, inputs, direction, rng) -> Output:
         """Translations of "image" (n, h, w, 3) with a style of the target domain.
 
         "style": example images (n, h', w', 3) of the target domain, h' and w' at least 16, or

@@ -50,5 +50,4 @@ class Pix2Pix(Paired):
 
     def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
         statistics = image_translation.TEST_STATISTICS[self.test_statistics]
-        generator = self.networks[GENERATOR]
-        return Output(generator.apply(variables[GENERATOR], images, statistics=statistics).images)
+        return self.networks[GENERATOR].apply(variables[GENERATOR], images, statistics=statistics)

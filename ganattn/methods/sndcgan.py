@@ -172,8 +172,7 @@ class SNDCGAN(Method):
                 raise ConfigError("nothing to generate from: give inputs['latent'], or rng")
             vectors = self.latents(jnp.atleast_1d(rng))
         vectors = vectors.astype(dtype_of({GENERATOR: variables[GENERATOR]}))
-        output = self.networks[GENERATOR].apply(variables[GENERATOR], vectors)
-        return Output(output.images, output.attention)
+        return self.networks[GENERATOR].apply(variables[GENERATOR], vectors)
 
     def panels(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array

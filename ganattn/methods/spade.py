@@ -231,10 +231,9 @@ class SPADE(Perceptual):
             )
         dtype = dtype_of({GENERATOR: variables[GENERATOR]})
         style = self._style(variables, inputs, rng, dtype)
-        output = self.networks[GENERATOR].apply(
+        return self.networks[GENERATOR].apply(
             variables[GENERATOR], self._semantics(inputs, dtype), style, self.test_statistics
         )
-        return Output(output.images, output.attention)
 
     def panels(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array

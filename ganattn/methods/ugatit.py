@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 
 from ganattn import losses
 from ganattn.config import check
-from ganattn.methods.base import DTYPES, Direction, Output, as_metrics, weights_of
+from ganattn.methods.base import DTYPES, Output, as_metrics, weights_of
 from ganattn.methods.families.two_domains import GENERATORS, TwoDomains, sum_terms
 from ganattn.networks.ugatit import DECODER_NORMS, PROFILES, Discriminator, Generator
 from ganattn.optimizers import adam, linear_decay
-from ganattn.state import TrainState, Tree, Variables, split_networks
+from ganattn.state import TrainState, Tree, split_networks
 
 DISCRIMINATORS = {
     "a": ("discriminator_global_a", "discriminator_local_a"),
@@ -110,16 +110,10 @@ class UGATIT(TwoDomains):
         state = self.update(state, "generator", gradients, spectral)
         return state, {**metrics, **terms}
 
-    def _translate(
-        self,
-        variables: Mapping[str, Variables],
-        inputs: Mapping[str, Array],
-        direction: Direction,
-        rng: Array | None,
-    ) -> Output:
+    def _translate(self, variables, inputs, direction, rng) -> Output:
         """With CAM, attention is "cam" (n, h/4, w/4, 1), at least 0; extras has "cam_logits"."""
         name = f"generator_{direction}"
-        return Output(*self.networks[name].apply(variables[name], inputs["image"]))
+        return self.networks[name].apply(variables[name], inputs["image"])
 
     def _forward(self, generators: Tree, real: Mapping[str, Array]) -> Tree:
         """For each domain as target: the fake, the identity image and the CAM logits."""
