@@ -287,7 +287,7 @@ class Method(abc.ABC):
         raise ConfigError(f"direction is {name!r}: use one of {', '.join(self.directions)}")
 
     def _averaged(self, variables: Mapping[str, Variables]) -> Tree:
-        """The collections of which moving averages are kept."""
+        """The collections that have moving averages."""
         return {
             name: {kind: tree for kind, tree in variables[name].items() if kind in TRAINED}
             for name in self.groups["generator"]

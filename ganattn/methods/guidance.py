@@ -263,7 +263,7 @@ class Guidance(TwoDomains):
             # CycleGAN eq. 1 with the least squares of its section 4, halved as in its code.
             terms[domain] = 0.5 * losses.least_squares(on_real.logits, True)
             terms[domain] += 0.5 * losses.least_squares(on_fake.logits, False)
-            for output in on_cycled:
+            for output in on_cycled:  # use_rec of the authors' code, which the paper lacks
                 extra = losses.least_squares(output.logits, False)
                 terms[domain] += self.reconstruction_weight * extra
         total = terms["a"] + terms["b"]

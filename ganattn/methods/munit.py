@@ -59,7 +59,7 @@ class MUNIT(Perceptual, TwoDomains):
 
     A translation decodes the content of one domain with the other domain's decoder and a style of
     that domain: drawn from N(0, 1), or encoded from an example image. A step updates the
-    discriminators, then the generators against the updated discriminators, with styles drawn anew
+    discriminators, then the generators against the updated discriminators, with newly drawn styles
     for the second update, as the authors' loop does. The encoders do not change in between, so the
     codes of the batch are computed once.
 
@@ -286,6 +286,7 @@ class MUNIT(Perceptual, TwoDomains):
                 for domain, other in OTHER.items()
             )
         if PERCEPTUAL in fixed:
+            # The domain-invariant perceptual loss (section 5.1), summed over domains.
             translated = jnp.concatenate([fake[domain] for domain in OTHER])
             source = jnp.concatenate([real[other] for other in OTHER.values()])
             terms["perceptual"] = len(OTHER) * invariant_perceptual_distance(

@@ -148,7 +148,7 @@ def test_edges_are_on_both_sides_of_a_boundary():
         ("tiny", {"condition_channels": 5, "use_instances": False}),
     ],
 )
-def test_variants_step_and_synthesise(variant, fields):
+def test_variants_step_and_synthesize(variant, fields):
     """By shapes alone: what they compute is put together from what is compared elsewhere."""
     method = method_of("dagan", variant, **fields)
     shape, batch = (2, method.height, method.width), method.batch_spec(2)
