@@ -1,4 +1,4 @@
-"""Unpaired translation between two domains, with a generator for each direction."""
+"""Unpaired translation between two domains."""
 
 import dataclasses
 from abc import abstractmethod
@@ -45,7 +45,9 @@ class CycleWeights:
 
 @dataclasses.dataclass(frozen=True)
 class TwoDomains(Method):
-    """Networks "generator_a2b" and "generator_b2a", and discriminators for each domain.
+    """Two generators, and discriminators for each domain.
+
+    Generators are "generator_a2b" and "generator_b2a" unless a method overrides `networks_for`.
 
     image_size: height and width of the training images. multiple: heights and widths that are
     multiples of it can be translated; None if only `image_size` can. pool_size: number of earlier
