@@ -62,12 +62,12 @@ def test_mixture_equals_its_definition(x64, unbiased):
     x, rho = normal(2, 5, 4, 6) * 3 + 7, jnp.linspace(0, 1, 6)
     gamma, beta = normal(2, 6, seed=1), normal(2, 6, seed=2)
 
-    def normalised(axes):
+    def normalized(axes):
         mean = x.mean(axes, keepdims=True)
         return (x - mean) / jnp.sqrt(x.var(axes, keepdims=True, ddof=int(unbiased)) + 1e-5)
 
     rho_map = rho[None, None, None]
-    mixed = rho_map * normalised((1, 2)) + (1 - rho_map) * normalised((1, 2, 3))
+    mixed = rho_map * normalized((1, 2)) + (1 - rho_map) * normalized((1, 2, 3))
     expected = mixed * gamma[:, None, None] + beta[:, None, None]
     layer = normalization.AdaLIN(unbiased=unbiased)
     actual = layer.apply({"rho": {"rho": rho}}, x, gamma, beta)
@@ -87,7 +87,7 @@ def test_rho_chooses_between_instance_and_layer(x64):
         np.testing.assert_allclose(mixed, alone, rtol=1e-10, atol=1e-12)
 
 
-def test_normalisation_keeps_half_precision_and_takes_statistics_in_float32():
+def test_normalization_keeps_half_precision_and_takes_statistics_in_float32():
     x = jnp.asarray(normal(1, 64, 64, 2) * 0.1 + 50, jnp.bfloat16)
     out = normalization.instance_norm(x)
     assert out.dtype == jnp.bfloat16
@@ -119,8 +119,8 @@ def test_evaluation_uses_the_stored_vectors_and_leaves_them():
     layer, variables, images = spectral()
     first, same = layer.apply(variables, images, mutable=["spectral"])
     jax.tree.map(np.testing.assert_array_equal, same["spectral"], variables["spectral"])
-    _, moved = layer.apply(variables, images, update_stats=True, mutable=["spectral"])
-    second = layer.apply({**variables, **moved}, images)
+    _, carried = layer.apply(variables, images, update_stats=True, mutable=["spectral"])
+    second = layer.apply({**variables, **carried}, images)
     assert np.abs(first - second).max() > 1e-3
 
 
@@ -154,19 +154,19 @@ def test_spectral_gradient_is_that_of_a_weight_divided_by_sigma(x64):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), actual, expected)
 
 
-@pytest.mark.parametrize("normalised", [False, True])
-def test_class_activation_equals_its_definition(x64, normalised):
-    layer = ClassActivationAttention(negative_slope=0.2, spectral=normalised)
+@pytest.mark.parametrize("normalized", [False, True])
+def test_class_activation_equals_its_definition(x64, normalized):
+    layer = ClassActivationAttention(negative_slope=0.2, spectral=normalized)
     x = normal(2, 4, 5, 6)
     variables = jax.tree.map(lambda v: v.astype(jnp.float64), layer.init(jax.random.key(0), x))
-    if normalised:  # one application makes a one-output estimate exact
+    if normalized:  # one application makes a one-output estimate exact
         variables = {**variables, **layer.apply(variables, x, 1, True, mutable=["spectral"])[1]}
     out = layer.apply(variables, x)
     params = variables["params"]
     rows = [params[name]["kernel"][:, 0] for name in ("average", "maximum")]
     stacked = jnp.concatenate([x * row[None, None, None] for row in rows], -1)
     mixed = jax.nn.leaky_relu(stacked @ params["kernel"] + params["bias"][None, None, None], 0.2)
-    scale = [jnp.linalg.norm(row) if normalised else 1.0 for row in rows]
+    scale = [jnp.linalg.norm(row) if normalized else 1.0 for row in rows]
     logits = [x.mean((1, 2)) @ rows[0] / scale[0], x.max((1, 2)) @ rows[1] / scale[1]]
     np.testing.assert_allclose(out.features, mixed, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(out.cam_logits, jnp.stack(logits, -1), rtol=1e-9)

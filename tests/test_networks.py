@@ -75,14 +75,14 @@ def test_forward_equals_the_authors(file, name, network, images, expected, stati
     system, theirs = SYSTEMS[name]
     (variables,) = interop.from_authors(system, {theirs: arrays}).values()
     apply = jax.jit(network.apply, static_argnames=("statistics", "mutable"))
-    made, moved = apply(
+    output, new_collections = apply(
         variables, nhwc(file[images]), statistics=statistics, mutable=("batch_stats",)
     )
-    values = next((getattr(made, n) for n in ("images", "logits") if hasattr(made, n)), made)
+    values = next((getattr(output, n) for n in ("images", "logits") if hasattr(output, n)), output)
     close(values, nhwc(file[f"{name}/{expected}"]), 1e-5)
     if statistics == "running":
-        kept = {name: tree for name, tree in variables.items() if name != "params"}
-        assert jax.tree.all(jax.tree.map(np.array_equal, moved, kept))
+        carried = {name: tree for name, tree in variables.items() if name != "params"}
+        assert jax.tree.all(jax.tree.map(np.array_equal, new_collections, carried))
 
 
 def test_running_averages_move_as_in_pytorch(file, x64):
@@ -91,9 +91,11 @@ def test_running_averages_move_as_in_pytorch(file, x64):
     variables = interop.from_authors("pix2pix", {"G": arrays})["generator_a2b"]
     apply = jax.jit(network.apply, static_argnames=("statistics", "mutable"))
     images = nhwc(file["input"]).astype(np.float64)
-    made, moved = apply(variables, images, statistics="batch", mutable=("batch_stats",))
-    close(made.images, nhwc(file["unet_bn/output_train"]), 1e-9)
-    (after,) = interop.to_authors("pix2pix", {"generator_a2b": {**variables, **moved}}).values()
+    output, new_collections = apply(variables, images, statistics="batch", mutable=("batch_stats",))
+    close(output.images, nhwc(file["unet_bn/output_train"]), 1e-9)
+    (after,) = interop.to_authors(
+        "pix2pix", {"generator_a2b": {**variables, **new_collections}}
+    ).values()
     for key, expected in arrays_under(file, "unet_bn/state_after_train/", np.float64).items():
         if key.endswith("num_batches_tracked"):
             assert after[key] == arrays[key] + 1
@@ -119,21 +121,21 @@ def test_transposed_convolution_is_the_same_on_every_platform(size, x64):
         np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_batch_norm_of_single_pictures_does_not_depend_on_the_batch():
+def test_batch_norm_of_single_images_does_not_depend_on_the_batch():
     images = jax.random.normal(jax.random.key(0), (3, 4, 6, 2))
     norm = BatchNorm()
     variables = jax.jit(norm.init)(jax.random.key(1), images)
-    together, moved = norm.apply(variables, images, "image", mutable=["batch_stats"])
+    together, new_collections = norm.apply(variables, images, "image", mutable=["batch_stats"])
     alone = norm.apply(variables, images[1:2], "batch", mutable=["batch_stats"])[0]
     np.testing.assert_allclose(together[1:2], alone, rtol=1e-5, atol=1e-6)
-    assert float(moved["batch_stats"]["batches"]) == 0
+    assert float(new_collections["batch_stats"]["batches"]) == 0
 
 
 def test_dropout_zeroes_half_and_keeps_the_mean():
     keys = jax.random.split(jax.random.key(0), 2)
     ones = jnp.ones((2, 40, 40, 8))
-    made = dropout(ones, keys, site=1)
-    assert set(np.unique(made)) == {0.0, 2.0}
-    assert abs(float(made.mean()) - 1) < 0.02
-    assert (made[0] != made[1]).any() and (made != dropout(ones, keys, site=2)).any()
+    output = dropout(ones, keys, site=1)
+    assert set(np.unique(output)) == {0.0, 2.0}
+    assert abs(float(output.mean()) - 1) < 0.02
+    assert (output[0] != output[1]).any() and (output != dropout(ones, keys, site=2)).any()
     assert dropout(ones, None, site=1) is ones

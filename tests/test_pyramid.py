@@ -56,11 +56,11 @@ def test_counts_in_cyclegan(pyramid, parameters):
 )
 def test_counts_in_sndcgan(pyramid, parameters, vectors):
     features = jax.ShapeDtypeStruct((1, 8, 8, 128), jnp.float32)
-    made = jax.eval_shape(
+    variables = jax.eval_shape(
         lambda x: pyramid.init(jax.random.key(0), x, Normalization("batch")), features
     )
-    assert size(made["params"]) == parameters
-    assert size(made["spectral"]) == vectors
+    assert size(variables["params"]) == parameters
+    assert size(variables["spectral"]) == vectors
 
 
 def test_counts_of_atrous_discriminators():
@@ -100,7 +100,7 @@ def test_spap_equals_its_definition(x64, order, fuse_convolution, shared):
                   shared_attention=shared)  # fmt: skip
     x = jnp.asarray(normal(2, 7, 9, 8))
     params = randomized(module.init(jax.random.key(0), x, INSTANCE))["params"]
-    made = quick_jit(lambda v, x: module.apply(v, x, INSTANCE))({"params": params}, x)
+    output = quick_jit(lambda v, x: module.apply(v, x, INSTANCE))({"params": params}, x)
 
     def conv(x, tree, rate=1):
         kernel = tree["kernel"]
@@ -121,24 +121,24 @@ def test_spap_equals_its_definition(x64, order, fuse_convolution, shared):
         hidden = unit(jnp.concatenate([fused, level], -1), net["hidden"])
         alpha = 1 / (1 + jnp.exp(-conv(hidden, net["logit"])))
         assert alpha.shape == (2, 7, 9, 1)
-        np.testing.assert_allclose(made.attentions[name], alpha, rtol=1e-9)
+        np.testing.assert_allclose(output.attentions[name], alpha, rtol=1e-9)
         fused = fused * alpha + level * (1 - alpha)
         if fuse_convolution:
             fused = unit(fused, params[f"fuse_{name}"])
     gamma = params["gamma"]
-    assert set(made.attentions) == set(ORDERS[order][1:]) and gamma.shape == ()
+    assert set(output.attentions) == set(ORDERS[order][1:]) and gamma.shape == ()
     expected = gamma * fused + (1 - gamma) * x
-    np.testing.assert_allclose(made.features, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(output.features, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_attentions_come_in_the_order_of_the_fuses():
     for order, names in ORDERS.items():
         module = SPAP((2, 5), order=order)
         x = jnp.zeros((1, 6, 6, 4))
-        seen = []
-        jax.eval_shape(lambda x, m=module, s=seen: s.extend(
+        history = []
+        jax.eval_shape(lambda x, m=module, s=history: s.extend(
             m.init_with_output(jax.random.key(0), x, INSTANCE)[0].attentions), x)  # fmt: skip
-        assert seen == names[1:]
+        assert history == names[1:]
 
 
 def test_with_gamma_zero_nothing_changes_bit_for_bit():
@@ -179,11 +179,11 @@ def test_atrous_mean_equals_its_definition(x64, height, width):
     maps = []
     for rate, pad in ((3, 4), (5, 7)):
         tree = params[f"c4d{rate}"]
-        made = lax.conv_general_dilated(
+        output = lax.conv_general_dilated(
             x, tree["kernel"], (2, 2), [(pad, pad)] * 2, rhs_dilation=(rate, rate),
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
         )  # fmt: skip
-        maps.append(made + tree["bias"][None, None, None])
+        maps.append(output + tree["bias"][None, None, None])
     expected = 0.5 * (y + 0.5 * (maps[0] + maps[1]))
     np.testing.assert_allclose(module.apply({"params": params}, x, y), expected, rtol=1e-10)
 
@@ -195,11 +195,11 @@ def test_spectral_pyramids_move_their_vectors_only_while_training():
     def apply(variables, update_stats):
         return module.apply(variables, x, INSTANCE, update_stats, mutable=["spectral"])[1]
 
-    same, moved = (quick_jit(lambda v, t=t: apply(v, t))(variables) for t in (False, True))
-    for old, kept, new in zip(
-        *map(jax.tree.leaves, (variables["spectral"], same, moved)), strict=True
+    same, updated = (quick_jit(lambda v, t=t: apply(v, t))(variables) for t in (False, True))
+    for old, unchanged, new in zip(
+        *map(jax.tree.leaves, (variables["spectral"], same, updated)), strict=True
     ):
-        np.testing.assert_array_equal(kept, old)
+        np.testing.assert_array_equal(unchanged, old)
         assert old.size == 1 or not np.array_equal(new, old)
 
 
@@ -215,17 +215,17 @@ def test_late_leaves_start_as_fresh_as_new_ones():
         return adam(schedule, 0.5, 0.999, 0.0, **options)
 
     def run(chain, params, gradients):
-        state, seen = chain.init(params), []
+        state, history = chain.init(params), []
         for gradient in gradients:
             updates, state = chain.update(gradient, state, params)
             params = optax.apply_updates(params, updates)
-            seen.append(params)
-        return seen
+            history.append(params)
+        return history
 
     delay = chain(delay=lambda m: delayed(m, start, lambda path: "pyramid" in path))
-    seen = run(delay, params, gradients)
+    history = run(delay, params, gradients)
     vanilla = run(chain(), {"early": params["early"]}, [{"early": g["early"]} for g in gradients])
-    for i, (one, other) in enumerate(zip(seen, vanilla, strict=True)):
+    for i, (one, other) in enumerate(zip(history, vanilla, strict=True)):
         np.testing.assert_array_equal(one["early"], other["early"])
         late = one["pyramid"]["late"]
         assert np.array_equal(late, params["pyramid"]["late"]) == (i < start)
@@ -236,4 +236,4 @@ def test_late_leaves_start_as_fresh_as_new_ones():
         mu, nu = 0.5 * mu + 0.5 * gradient, 0.999 * nu + 0.001 * gradient**2
         rate = schedule(step) * np.sqrt(1 - 0.999**count) / (1 - 0.5**count)
         value = value - rate * mu / np.sqrt(nu)
-        np.testing.assert_allclose(seen[step]["pyramid"]["late"], value, atol=1e-5)
+        np.testing.assert_allclose(history[step]["pyramid"]["late"], value, atol=1e-5)

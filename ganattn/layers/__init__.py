@@ -1,1 +1,1 @@
-"""Building blocks of networks: convolutions, normalisation, spectral norm, attention."""
+"""Building blocks of networks: convolutions, normalization, spectral norm, attention."""

@@ -48,7 +48,7 @@ def pad(images: Array, padding: Padding, mode: str) -> Array:
 def convolve(images: Array, kernel: Array, stride: int = 1, dilation: int = 1) -> Array:
     """Valid convolution of images (n, h, w, c) with a kernel (kh, kw, c, features).
 
-    dilation: distance in pixels between neighbouring taps of the kernel.
+    dilation: distance in pixels between neighboring taps of the kernel.
     """
     if on_cpu() and dilation == 1:
         return convolve_on_cpu(images, kernel, stride)

@@ -24,7 +24,7 @@ def semantics(label: Array, num_classes: int, instance: Array | None, dtype: Any
 
 
 def instance_edges(instance: Array) -> Array:
-    """(n, h, w, 1) bool: pixels with a neighbour above, below or beside in another instance."""
+    """(n, h, w, 1) bool: pixels with a neighbor above, below or beside in another instance."""
     rows = instance[:, 1:] != instance[:, :-1]
     columns = instance[:, :, 1:] != instance[:, :, :-1]
     first, last = (1, 0), (0, 1)

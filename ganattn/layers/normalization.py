@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ganattn.layers.convolution import Initializer
+from ganattn.parallel import mean_over
 
 EPSILON = 1e-5
 NORMS = ("instance", "batch")
@@ -205,13 +206,11 @@ class BatchNorm(nn.Module):
             mean, variance = average.value[None, None, None], variances.value[None, None, None]
         else:
             axes = (1, 2) if statistics == "image" else (0, 1, 2)
-            axis_name = None
-            if statistics == "batch" and not self.is_initializing():
-                axis_name = self.axis_name
-            mean = _mean_over_devices(x.mean(axes, keepdims=True), axis_name)
-            variance = _mean_over_devices(jnp.square(x - mean).mean(axes, keepdims=True), axis_name)
-            is_updated = statistics == "batch" and self.is_mutable_collection("batch_stats")
-            if is_updated and not self.is_initializing():
+            is_batch = statistics == "batch" and not self.is_initializing()
+            axis_name = self.axis_name if is_batch else None
+            mean = mean_over(x.mean(axes, keepdims=True), axis_name)
+            variance = mean_over(jnp.square(x - mean).mean(axes, keepdims=True), axis_name)
+            if is_batch and self.is_mutable_collection("batch_stats"):
                 count = x.size // x.shape[-1] * (lax.axis_size(axis_name) if axis_name else 1)
                 unbiased = variance.ravel() * (count / max(count - 1, 1))
                 average.value = _move(average.value, mean.ravel())
@@ -220,13 +219,8 @@ class BatchNorm(nn.Module):
         normalized = (x - mean) * lax.rsqrt(variance + EPSILON)
         if not self.affine:
             return normalized.astype(dtype)
-        gamma = self.param("gamma", self.gamma_init, channels, jnp.float32)
-        beta = self.param("beta", nn.initializers.zeros, channels, jnp.float32)
-        return (gamma[None, None, None] * normalized + beta[None, None, None]).astype(dtype)
-
-
-def _mean_over_devices(x: Array, axis_name: str | None) -> Array:
-    return x if axis_name is None else lax.pmean(x, axis_name)
+        gamma, beta = _affine(self, features, self.gamma_init)
+        return (gamma * normalized + beta).astype(dtype)
 
 
 def _move(average: Array, value: Array) -> Array:

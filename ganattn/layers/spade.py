@@ -35,7 +35,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
         if self.norm == "instance":
             normalized = instance_norm(features)
         else:
-            # The authors' synchronised batch normalization keeps no counter either.
+            # The authors' synchronized batch normalization keeps no counter either.
             norm = BatchNorm(self.axis_name, affine=False, counts=False, name="norm")
             normalized = norm(features, statistics)
 

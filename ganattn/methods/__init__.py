@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from ganattn.config import check
 from ganattn.errors import ConfigError
-from ganattn.methods.base import Direction, Input, Method, Output
+from ganattn.methods.base import DTYPES, Direction, Input, Method, Output
 
 __all__ = ["Direction", "Input", "Method", "Output", "create", "names"]
 
@@ -30,18 +30,18 @@ def create(config: ConfigDict) -> Method:
     if name not in names():
         raise ConfigError(f"config.method.name is {name!r}: use one of {', '.join(names())}")
     module = importlib.import_module(f"{__name__}.{name}")
-    found = [
+    classes = [
         member
         for _, member in inspect.getmembers(module, inspect.isclass)
         if issubclass(member, Method) and member.__module__ == module.__name__
     ]
-    method = found[0].from_config(config)
+    check(config, "method.dtype", choices=DTYPES)
+    check(config, "method.ema_decay", least=0, below=1)
+    check(config, "method.ema_start_step", least=0)
+    check(config, "optimizer.accumulate_steps", least=1)
     shared = {
         "ema_decay": config.method.get("ema_decay", 0.0),
         "ema_start_step": config.method.get("ema_start_step", 0),
         "accumulate_steps": config.optimizer.get("accumulate_steps", 1),
     }
-    check(config, "method.ema_decay", least=0, below=1)
-    check(config, "method.ema_start_step", least=0)
-    check(config, "optimizer.accumulate_steps", least=1)
-    return dataclasses.replace(method, **shared)
+    return dataclasses.replace(classes[0].from_config(config), **shared)

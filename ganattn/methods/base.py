@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, Self, TypeAlias
 
 import flax.linen as nn
@@ -14,12 +14,14 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from ganattn.errors import CheckpointError, ConfigError
+from ganattn.networks.outputs import GeneratorOutput as Output
 from ganattn.parallel import AXIS, Examples, accumulate
 from ganattn.state import TRAINED, TrainState, Tree, Variables, differences, split_networks
 
 Panels: TypeAlias = OrderedDict[str, OrderedDict[str, Array]]
 DTYPES = {"float32": None, "bfloat16": jnp.bfloat16}
 ONE_DEVICE = Examples()
+NOTHING: Mapping[str, Any] = OrderedDict()
 
 
 class Direction(str):
@@ -60,23 +62,6 @@ class Input(NamedTuple):
     void: bool = False
 
 
-class Output(NamedTuple):
-    """What a method generates.
-
-    images: (n, h, w, 3) in about [-1, 1]. attention: name -> (n, h', w', 1), unscaled, larger where
-    the network attends; in order, the last one is the heat map to draw. extras: other arrays.
-    """
-
-    images: Array
-    attention: Mapping[str, Array] = OrderedDict()
-    extras: Mapping[str, Array] = OrderedDict()
-
-    @property
-    def heatmap(self) -> Array | None:
-        """The last attention map, None where there is none."""
-        return next(reversed([*self.attention.values()]), None)
-
-
 @dataclasses.dataclass(frozen=True)
 class Method(abc.ABC):
     """One paper: its networks, objective and update order, as pure functions of a TrainState.
@@ -104,6 +89,11 @@ class Method(abc.ABC):
     @abc.abstractmethod
     def from_config(cls, config: ConfigDict) -> Self:
         """Builds the method; raises ConfigError for values outside their range."""
+
+    @classmethod
+    def values_of(cls, method: ConfigDict) -> dict[str, Any]:
+        """The fields that config.method has values for, under the same names."""
+        return {f.name: method[f.name] for f in dataclasses.fields(cls) if f.name in method}
 
     @abc.abstractmethod
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
@@ -251,6 +241,27 @@ class Method(abc.ABC):
         new, metrics = accumulate(step, self.accumulate_steps, self.examples, data)
         return self._with_average(new.replace(step=state.step + 1)), metrics
 
+    def minimize(
+        self,
+        state: TrainState,
+        group: str,
+        loss: Callable[..., Any],
+        *arguments: Any,
+        carried: Tree = NOTHING,
+    ) -> tuple[TrainState, Any]:
+        """Updates one group by the gradient of a loss; returns the state and the loss's output.
+
+        loss: of the group's trained collections, its carried ones and `arguments`; returns the
+        scalar and (new carried collections of any networks, output). carried: collections of other
+        networks, which are stored too.
+        """
+        trained, statistics = split_networks(state.variables, self.groups[group])
+        differentiate = jax.grad(loss, has_aux=True)
+        gradients, (new, output) = differentiate(
+            self.examples.vary(trained), statistics, *arguments
+        )
+        return self.update(state, group, gradients, {**carried, **new}), output
+
     def update(self, state: TrainState, group: str, gradients: Tree, carried: Tree) -> TrainState:
         """Applies one optimizer group and stores carried collections, both averaged.
 
@@ -276,7 +287,7 @@ class Method(abc.ABC):
         raise ConfigError(f"direction is {name!r}: use one of {', '.join(self.directions)}")
 
     def _averaged(self, variables: Mapping[str, Variables]) -> Tree:
-        """The collections of which moving averages are kept."""
+        """The collections that have moving averages."""
         return {
             name: {kind: tree for kind, tree in variables[name].items() if kind in TRAINED}
             for name in self.groups["generator"]
@@ -297,6 +308,16 @@ class Method(abc.ABC):
 def dtype_of(variables: Mapping[str, Variables]) -> Any:
     """The precision of the parameters."""
     return jax.tree.leaves(next(iter(variables.values()))["params"])[0].dtype
+
+
+def images_spec(count: int, *size: int) -> jax.ShapeDtypeStruct:
+    """The spec of `count` float arrays of a size, such as (height, width, channels)."""
+    return jax.ShapeDtypeStruct((count, *size), jnp.float32)
+
+
+def weights_of(kind: type[Any], method: ConfigDict) -> Any:
+    """A dataclass of weights; config.method has each as its name followed by "_weight"."""
+    return kind(**{f.name: method[f"{f.name}_weight"] for f in dataclasses.fields(kind)})
 
 
 def as_metrics(group: str, terms: Mapping[str, Array], total: Array) -> dict[str, Array]:
@@ -321,14 +342,17 @@ def apply_passes(
         passes = [jax.tree.map(lambda *parts: jnp.concatenate(parts), *passes)]
     outputs = []
     for arguments in passes:
-        made, statistics = network.apply(
+        output, statistics = network.apply(
             {**trained, **statistics}, *arguments, statistics="batch", mutable=["batch_stats"]
         )
-        outputs.append(made)
-    if joint:
-        split = jax.tree.map(lambda x: jnp.split(x, count), outputs[0])
-        outputs = jax.tree.transpose(jax.tree.structure(outputs[0]), None, split)
-    return outputs, statistics
+        outputs.append(output)
+    return split_passes(outputs[0], count) if joint else outputs, statistics
+
+
+def split_passes(output: Tree, count: int) -> list[Any]:
+    """The outputs of `count` passes that went as one batch."""
+    parts = jax.tree.map(lambda x: jnp.split(x, count), output)
+    return jax.tree.transpose(jax.tree.structure(output), None, parts)
 
 
 def columns(pairs: Iterable[tuple[str, Array | None]]) -> "OrderedDict[str, Array]":

@@ -14,10 +14,8 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from ganattn import losses
-from ganattn.config import check
 from ganattn.errors import ConfigError
-from ganattn.layers.pyramid import PYRAMIDS, AtrousMean
-from ganattn.methods.base import DTYPES, Direction, Output, apply_passes, as_metrics
+from ganattn.methods.base import DTYPES, Output, apply_passes, as_metrics
 from ganattn.methods.families.image_translation import (
     TEST_STATISTICS,
     check_config,
@@ -25,6 +23,7 @@ from ganattn.methods.families.image_translation import (
     create_optimizer,
     real_and_fake,
 )
+from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_until
 from ganattn.methods.families.two_domains import (
     DISCRIMINATORS,
     DOMAINS,
@@ -35,8 +34,7 @@ from ganattn.methods.families.two_domains import (
     cycle_objective,
 )
 from ganattn.networks.resnet import ResNetGenerator
-from ganattn.optimizers import Delay, delayed
-from ganattn.state import TrainState, Tree, Variables, split_networks
+from ganattn.state import TrainState, Tree, split_networks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,24 +61,24 @@ class CycleGAN(TwoDomains):
     def from_config(cls, config: ConfigDict) -> Self:
         method = config.method
         check_config(config, multiple=4)
-        _check_pyramid(config)
-        dtype, create_pyramid = DTYPES[method.dtype], PYRAMIDS[method.pyramid]
+        _check_pyramids(config)
+        dtype, delay = DTYPES[method.dtype], delay_until(method.pyramid_start_step)
+        pyramid, atrous = create_pyramids(method, generator=False, discriminator=False)
         generator = ResNetGenerator(
             method.width,
             method.num_residual_blocks,
             method.norm,
-            pyramid=create_pyramid and create_pyramid(method.pyramid_rates, dtype=dtype),
+            pyramid=pyramid,
             remat=method.remat,
             dtype=dtype,
         )
         discriminator = create_discriminator(method)
-        if method.atrous_discriminator:
-            mean = AtrousMean(method.atrous_rates, dtype=dtype)
-            discriminator = discriminator.clone(pyramid=mean)
+        if atrous is not None:
+            discriminator = discriminator.clone(pyramid=atrous)
         return cls(
             dict.fromkeys(GENERATORS, generator) | dict.fromkeys(DISCRIMINATORS, discriminator),
             GROUPS,
-            dict.fromkeys(GROUPS, create_optimizer(config.optimizer, _delay(method))),
+            dict.fromkeys(GROUPS, create_optimizer(config.optimizer, delay)),
             weights=CycleWeights(method.lambda_a, method.lambda_b, method.lambda_identity),
             **cls.values_of(method),
         )
@@ -98,31 +96,22 @@ class CycleGAN(TwoDomains):
         real = self.real_images(state, batch)
         rng = jax.random.fold_in(state.rng, state.step)
 
-        generators, carried = split_networks(state.variables, GENERATORS)
-        discriminators, of_others = split_networks(state.variables, DISCRIMINATORS)
-        loss = jax.grad(self._generator_loss, has_aux=True)
-        gradients, (carried, fake, metrics) = loss(
-            self.examples.vary(generators), discriminators, {**carried, **of_others}, real, rng
+        discriminators = split_networks(state.variables, DISCRIMINATORS)
+        state, (fake, metrics) = self.minimize(
+            state, "generator", self._generator_loss, *discriminators, real, rng
         )
-        state = self.update(state, "generator", gradients, carried)
-
         memory, fake = self.query_pools(state.memory, fake, rng)
-        discriminators, carried = split_networks(state.variables, DISCRIMINATORS)
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
-        gradients, (carried, terms) = loss(self.examples.vary(discriminators), carried, real, fake)
-        state = self.update(state, "discriminator", gradients, carried)
+        state, terms = self.minimize(state, "discriminator", self._discriminator_loss, real, fake)
         return state.replace(memory=memory), {**metrics, **terms}
 
-    def _translate(
-        self, variables: Mapping[str, Variables], images: Array, direction: Direction
-    ) -> Output:
+    def _translate(self, variables, inputs, direction, rng) -> Output:
         """Without dropout. With SPAP, attention has the map of each fuse, (n, h/2, w/2, 1)."""
-        name = f"generator_{direction}"
+        name, images = f"generator_{direction}", inputs["image"]
         statistics = TEST_STATISTICS[self.test_statistics]
-        return Output(*self.networks[name].apply(variables[name], images, statistics=statistics))
+        return self.networks[name].apply(variables[name], images, statistics=statistics)
 
-    def _generator_loss(self, generators, discriminators, carried, real, rng):
-        trained, carried = {**generators, **discriminators}, dict(carried)
+    def _generator_loss(self, generators, carried, discriminators, of_discriminators, real, rng):
+        trained, carried = {**generators, **discriminators}, {**carried, **of_discriminators}
         keys = map(partial(self._dropout_keys, rng, len(real["a"])), itertools.count())
         # Without batch statistics no layer mixes examples: passes can share a batch.
         joint = self.norm == "instance"
@@ -156,7 +145,7 @@ class CycleGAN(TwoDomains):
         logits = {d: run(f"discriminator_{d}", (fake[d],))[0].logits for d in reversed(DOMAINS)}
         adversarial = losses.ADVERSARIAL[self.adversarial]
         total, terms = cycle_objective(self.weights, adversarial, logits, real, cycled, identity)
-        return total, (carried, fake, as_metrics("generator", terms, total))
+        return total, (carried, (fake, as_metrics("generator", terms, total)))
 
     def _discriminator_loss(self, discriminators, carried, real, fake):
         terms, new_carried = {}, {}
@@ -178,27 +167,9 @@ class CycleGAN(TwoDomains):
         return self.examples.keys(jax.random.fold_in(rng, 2 + number), count)
 
 
-def _delay(method: ConfigDict) -> Delay | None:
-    """Atrous convolutions and SPAP are frozen until config.method.pyramid_start_step.
-
-    Source: SPAP section 4.3.
-    """
-    if not method.pyramid_start_step:
-        return None
-    start, is_late = method.pyramid_start_step, lambda path: "pyramid" in path
-    return partial(delayed, start_step=start, is_late=is_late)
-
-
-def _check_pyramid(config: ConfigDict) -> None:
+def _check_pyramids(config: ConfigDict) -> None:
+    check_pyramids(config)
     method = config.method
-    check(config, "method.pyramid", choices=PYRAMIDS)
-    check(config, "method.pyramid_start_step", least=0)
-    for field in ("pyramid_rates", "atrous_rates"):
-        rates = tuple(method[field])
-        if not rates or min(rates) < 2 or len(set(rates)) < len(rates):
-            raise ConfigError(
-                f"config.method.{field} is {rates}: give different numbers of pixels, at least 2"
-            )
     has_third_layer = method.discriminator == "patch" and method.discriminator_layers >= 3
     if method.atrous_discriminator and not has_third_layer:
         raise ConfigError(

@@ -19,7 +19,14 @@ from ganattn.config import check
 from ganattn.errors import ConfigError
 from ganattn.layers.attention import BLENDS, blend, enlarge, neutral_value, to_unit_range
 from ganattn.memory import create_buffer, recall, remember
-from ganattn.methods.base import DTYPES, Direction, Output, apply_passes, as_metrics
+from ganattn.methods.base import (
+    DTYPES,
+    Direction,
+    Output,
+    apply_passes,
+    as_metrics,
+    images_spec,
+)
 from ganattn.methods.families.image_translation import create_optimizer
 from ganattn.methods.families.two_domains import (
     DISCRIMINATORS,
@@ -32,7 +39,7 @@ from ganattn.methods.families.two_domains import (
 )
 from ganattn.networks.guided_discriminators import GUIDED_DISCRIMINATORS
 from ganattn.networks.resnet import ResNetGenerator
-from ganattn.state import TrainState, Tree, Variables, split_networks
+from ganattn.state import TrainState, Tree, split_networks
 
 SCHEMES = ("in_iteration", "buffer")
 # The stages of the supplement's table 1, as stages of `ResNetGenerator`.
@@ -113,7 +120,7 @@ class Guidance(TwoDomains):
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
         channels = 4 if self.blend == "alpha" and name in GENERATORS else 3
-        return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, channels), jnp.float32)
+        return images_spec(1, self.image_size, self.image_size, channels)
 
     def create_memory(self, dtype: Any) -> Tree:
         memory: dict[str, Tree] = {"pool": self.create_pools(dtype)} if self.pool_size else {}
@@ -134,7 +141,6 @@ class Guidance(TwoDomains):
         ConfigError if the buffer lacks the indices of the images.
         """
         real, memory = self.real_images(state, batch), dict(state.memory)
-        generators, _ = split_networks(state.variables, GENERATORS)
         discriminators, carried = split_networks(state.variables, DISCRIMINATORS)
         if self.guidance == "buffer":
             buffer, indices = memory["attention"], _indices(batch)
@@ -143,12 +149,9 @@ class Guidance(TwoDomains):
             outputs, carried = self._discriminate(discriminators, carried, real)
             maps = _maps(outputs)
 
-        loss = jax.grad(self._generator_loss, has_aux=True)
-        gradients, (carried, images, terms) = loss(
-            self.examples.vary(generators), discriminators, carried, real, maps
+        state, (images, terms) = self.minimize(
+            state, "generator", self._generator_loss, discriminators, carried, real, maps
         )
-        state = self.update(state, "generator", gradients, carried)
-
         fake = images["fake"]
         if self.pool_size:
             rng = jax.random.fold_in(state.rng, state.step)
@@ -160,12 +163,9 @@ class Guidance(TwoDomains):
                 )
                 for source, target in (("a", "b"), ("b", "a"))
             }
-        discriminators, carried = split_networks(state.variables, DISCRIMINATORS)
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
-        gradients, (carried, metrics) = loss(
-            self.examples.vary(discriminators), carried, real, fake, images["cycled"]
+        state, metrics = self.minimize(
+            state, "discriminator", self._discriminator_loss, real, fake, images["cycled"]
         )
-        state = self.update(state, "discriminator", gradients, carried)
         return state.replace(memory=memory), {**terms, **metrics}
 
     def _guide(self, direction: Direction) -> str:
@@ -173,9 +173,7 @@ class Guidance(TwoDomains):
         domain = direction.target if self.guidance == "buffer" else direction.source
         return f"discriminator_{domain}"
 
-    def _translate(
-        self, variables: Mapping[str, Variables], images: Array, direction: Direction
-    ) -> Output:
+    def _translate(self, variables, inputs, direction, rng) -> Output:
         """attention is "guidance", the map that guides the generator, (n, h, w, 1) in [0, 1].
 
         The map is that of the source domain's discriminator. The buffer has none for a new image:
@@ -184,7 +182,7 @@ class Guidance(TwoDomains):
         attention. Raises ConfigError where the discriminator is indispensable.
         """
         name, guide = f"generator_{direction}", self._guide(direction)
-        guiding_images = images
+        guiding_images = images = inputs["image"]
         if self.guidance == "buffer":
             half = self._constant_map(images, 0.5)
             (guiding_images,) = self._generate(variables[name], name, (images, half))
@@ -226,7 +224,7 @@ class Guidance(TwoDomains):
             outputs[domain] = every[-1]
         return outputs, new_carried
 
-    def _generator_loss(self, generators, discriminators, carried, real, maps):
+    def _generator_loss(self, generators, _, discriminators, carried, real, maps):
         in_iteration = self.guidance == "in_iteration"
         nothing = self._constant_map(real["a"], neutral_value(self.blend))
         fake, cycled, identity = {}, {}, {}
@@ -251,7 +249,7 @@ class Guidance(TwoDomains):
             self.weights, losses.least_squares, logits, real, cycled, identity
         )
         images = {"fake": fake, "cycled": cycled, "map": fake_maps}
-        return total, (carried, images, as_metrics("generator", terms, total))
+        return total, (carried, (images, as_metrics("generator", terms, total)))
 
     def _discriminator_loss(self, discriminators, carried, real, fake, cycled):
         terms, new_carried = {}, {}
@@ -265,7 +263,7 @@ class Guidance(TwoDomains):
             # CycleGAN eq. 1 with the least squares of its section 4, halved as in its code.
             terms[domain] = 0.5 * losses.least_squares(on_real.logits, True)
             terms[domain] += 0.5 * losses.least_squares(on_fake.logits, False)
-            for output in on_cycled:
+            for output in on_cycled:  # use_rec of the authors' code, which the paper lacks
                 extra = losses.least_squares(output.logits, False)
                 terms[domain] += self.reconstruction_weight * extra
         total = terms["a"] + terms["b"]
@@ -299,7 +297,6 @@ def _check(config: ConfigDict) -> None:
     check(config, "method.blend", choices=BLENDS)
     check(config, "method.guidance", choices=SCHEMES)
     check(config, "method.fusion_stage", choices=STAGES)
-    check(config, "method.dtype", choices=DTYPES)
     check(config, "method.image_size", multiple_of=_multiple(method), least=24)
     check(config, "method.num_residual_blocks", least=4 if method.fusion_stage == "F3" else 1)
     check(config, "method.pool_size", least=0)

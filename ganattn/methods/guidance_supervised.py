@@ -17,7 +17,7 @@ from ganattn import memory
 from ganattn.config import check
 from ganattn.errors import ConfigError
 from ganattn.layers.attention import blend
-from ganattn.methods.base import DTYPES, Output, dtype_of
+from ganattn.methods.base import DTYPES, Output, images_spec
 from ganattn.methods.families.image_translation import create_optimizer
 from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
 from ganattn.networks.guided_discriminators import GUIDED_DISCRIMINATORS
@@ -46,7 +46,6 @@ class SupervisedGuidance(Paired):
     def from_config(cls, config: ConfigDict) -> Self:
         method = config.method
         check(config, "method.discriminator", choices=GUIDED_DISCRIMINATORS)
-        check(config, "method.dtype", choices=DTYPES)
         check(config, "method.num_downs", least=2)
         check(config, "method.image_size", least=24, multiple_of=max(8, 1 << method.num_downs))
         check(config, "method.buffer_size", least=1)
@@ -62,10 +61,7 @@ class SupervisedGuidance(Paired):
             networks,
             groups,
             dict.fromkeys(groups, create_optimizer(config.optimizer)),
-            lambda_l1=method.lambda_l1,
-            dropout=method.dropout,
-            buffer_size=method.buffer_size,
-            image_size=method.image_size,
+            **cls.values_of(method),
         )
 
     @property
@@ -98,7 +94,7 @@ class SupervisedGuidance(Paired):
         """As `Paired.network_input`; an attention map for the network that enlarges it."""
         if name != UPSAMPLER:
             return super().network_input(name)
-        return jax.ShapeDtypeStruct((1, self.image_size // 8, self.image_size // 8, 1), jnp.float32)
+        return images_spec(1, self.image_size // 8, self.image_size // 8, 1)
 
     def recall(self, state: TrainState, batch: Mapping[str, Array]) -> Array:
         """The maps (n, h/8, w/8, 1) of the batch's images; ConfigError without "index_a"."""
@@ -116,32 +112,22 @@ class SupervisedGuidance(Paired):
         images = blend(images, self._enlarge(trained, guide), "rmult")
         return super().forward(trained, carried, images, None, keys)
 
-    def generate(
-        self,
-        variables: Mapping[str, Variables],
-        inputs: Mapping[str, Array],
-        direction: str | None = None,
-        rng: Array | None = None,
-    ) -> Output:
-        """Translations of inputs["image"] (n, h, w, 3) in [-1, 1], without dropout.
+    def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
+        """attention has "attention", the map that guides the generator, (n, h, w, 1) in (0, 1).
 
-        h and w are multiples of 8 and 2^num_downs. "attention" is the map that guides the
-        generator, (n, h, w, 1) in (0, 1). The discriminator maps a first translation under a map of
-        ones (which is all that the authors' test code does); without its weights this translation
-        is returned. Raises ConfigError for an unknown direction.
+        The discriminator maps a first translation under a map of ones (which is all that the
+        authors' test code does); without its weights this translation is returned.
         """
-        self.direction(direction)
-        images = inputs["image"].astype(dtype_of({GENERATOR: variables[GENERATOR]}))
         count, height, width, _ = images.shape
         maps = jnp.ones((count, height // 8, width // 8, 1), images.dtype)
-        output = self._translate(variables, images, maps)
+        output = self._guided(variables, images, maps)
         if DISCRIMINATOR not in variables:
             return output
         pair = jnp.concatenate([images, output.images], -1)
         maps = self.networks[DISCRIMINATOR].apply(variables[DISCRIMINATOR], pair).heatmap
-        return self._translate(variables, images, maps)
+        return self._guided(variables, images, maps)
 
-    def _translate(self, variables, images, maps) -> Output:
+    def _guided(self, variables, images, maps) -> Output:
         attention = self._enlarge(variables, maps)
         images = blend(images, attention, "rmult")
         output = self.networks[GENERATOR].apply(variables[GENERATOR], images)

@@ -1,10 +1,9 @@
 """MUNIT: multimodal unpaired translation by content and style codes (Huang et al., ECCV 2018)."""
 
 import dataclasses
-import itertools
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +17,15 @@ from ganattn.interop.vgg import read_vgg16
 from ganattn.methods.base import (
     DTYPES,
     Input,
-    Method,
     Output,
     Panels,
     as_metrics,
     columns,
     dtype_of,
+    weights_of,
 )
+from ganattn.methods.families.perceptual import PERCEPTUAL, Perceptual
+from ganattn.methods.families.two_domains import DISCRIMINATORS, TwoDomains
 from ganattn.networks.munit import (
     STYLE_DOWNSAMPLINGS,
     AdaINGenerator,
@@ -35,8 +36,8 @@ from ganattn.optimizers import adam, step_decay
 from ganattn.state import TrainState, Tree, Variables, split_networks
 
 OTHER = {"a": "b", "b": "a"}
-PERCEPTUAL = "perceptual"
-DRAWS = tuple(itertools.product(("dis", "gen"), OTHER))
+GROUPS = {"generator": ("generator_a", "generator_b"), "discriminator": DISCRIMINATORS}
+DRAWS = (("dis", "a"), ("dis", "b"), ("gen", "a"), ("gen", "b"))
 PANEL_STYLES = 3
 
 
@@ -53,12 +54,12 @@ class MUNITWeights:
 
 
 @dataclasses.dataclass(frozen=True)
-class MUNIT(Method):
+class MUNIT(Perceptual, TwoDomains):
     """For each domain an auto-encoder of content and style, and a multi-scale discriminator.
 
     A translation decodes the content of one domain with the other domain's decoder and a style of
     that domain: drawn from N(0, 1), or encoded from an example image. A step updates the
-    discriminators, then the generators against the updated discriminators, with styles drawn anew
+    discriminators, then the generators against the updated discriminators, with newly drawn styles
     for the second update, as the authors' loop does. The encoders do not change in between, so the
     codes of the batch are computed once.
 
@@ -67,16 +68,15 @@ class MUNIT(Method):
     term, in the paper a consequence of the others, has a weight in some data sets' settings. The
     encoded styles have no prior of their own: only the reconstructions train the style encoder.
 
-    multiple: what heights and widths are multiples of. adversarial: a key of `losses.ADVERSARIAL`.
-    perceptual_weights: file of VGG16, read when training starts with a perceptual term.
+    style_size: length of a style code. adversarial: a key of `losses.ADVERSARIAL`.
     """
 
     weights: MUNITWeights = MUNITWeights()
-    image_size: int = 256
     style_size: int = 8
-    multiple: int = 4
     adversarial: str = "least_squares"
-    perceptual_weights: str = ""
+
+    perceptual_file: ClassVar[str] = "a .pth file of VGG16 with Caffe's weights"
+    read_perceptual: ClassVar = read_vgg16
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
@@ -95,98 +95,52 @@ class MUNIT(Method):
         discriminator = ImagePyramidDiscriminator(
             method.discriminator_width, method.discriminator_layers, method.num_scales, dtype
         )
-        groups = {
-            "generator": ("generator_a", "generator_b"),
-            "discriminator": ("discriminator_a", "discriminator_b"),
-        }
-        networks: dict[str, Any] = dict.fromkeys(groups["generator"], generator)
-        networks |= dict.fromkeys(groups["discriminator"], discriminator)
+        networks: dict[str, Any] = dict.fromkeys(GROUPS["generator"], generator)
+        networks |= dict.fromkeys(DISCRIMINATORS, discriminator)
         if method.perceptual_weight:
             networks[PERCEPTUAL] = VGG16Features(dtype)
         schedule = step_decay(
             optimizer.learning_rate, optimizer.decay_factor, optimizer.decay_every
         )
         chain = adam(schedule, optimizer.beta1, optimizer.beta2, optimizer.weight_decay)
-        names = [field.name for field in dataclasses.fields(MUNITWeights)]
         return cls(
             networks,
-            groups,
-            dict.fromkeys(groups, chain),
-            weights=MUNITWeights(**{name: method[f"{name}_weight"] for name in names}),
-            image_size=method.image_size,
-            style_size=method.style_size,
+            GROUPS,
+            dict.fromkeys(GROUPS, chain),
+            weights=weights_of(MUNITWeights, method),
             multiple=1 << method.num_downsamplings,
-            adversarial=method.adversarial,
-            perceptual_weights=method.perceptual_weights,
+            **cls.values_of(method),
         )
-
-    def network_input(self, name: str) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), jnp.float32)
-
-    def initialize(self, name: str, rng: Array) -> Variables:
-        """Fresh variables of one network; VGG's are read from their file.
-
-        Raises ConfigError when config.method.perceptual_weights names no file.
-        """
-        if name != PERCEPTUAL:
-            return super().initialize(name, rng)
-        if not self.perceptual_weights:
-            raise ConfigError(
-                "config.method.perceptual_weights is empty: name a .pth file of VGG16 with Caffe's "
-                "weights, or set config.method.perceptual_weight=0 to train without this term"
-            )
-        return read_vgg16(self.perceptual_weights)
-
-    def shapes(self, name: str) -> Variables:
-        """As `Method.shapes`; those of VGG need no file."""
-        if name != PERCEPTUAL:
-            return super().shapes(name)
-        spec = self.network_input(name)
-        return jax.eval_shape(self.networks[name].init, jax.random.key(0), spec)
-
-    def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
-        """Images "a" and "b"."""
-        shape = (count, self.image_size, self.image_size, 3)
-        return {domain: jax.ShapeDtypeStruct(shape, jnp.float32) for domain in OTHER}
 
     def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
         """The image to translate and, optionally, an image of the target domain with the style."""
-        self.direction(direction)
-        image = Input("image", (self.image_size, self.image_size, 3), multiple=self.multiple)
-        return {"image": image, "style": image._replace(optional=True, multiple=1)}
+        inputs = super().inputs(direction)
+        return {**inputs, "style": inputs["image"]._replace(optional=True, multiple=1)}
 
     def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
         """The source's auto-encoder encodes the content, the target's the style, and decodes."""
         direction = self.direction(direction)
         return f"generator_{direction.source}", f"generator_{direction.target}"
 
-    def generate(
-        self,
-        variables: Mapping[str, Variables],
-        inputs: Mapping[str, Array],
-        direction: str | None = None,
-        rng: Array | None = None,
-    ) -> Output:
+    def _translate(self, variables, inputs, direction, rng) -> Output:
         """Translations of "image" (n, h, w, 3) with a style of the target domain.
 
         "style": example images (n, h', w', 3) of the target domain, h' and w' at least 16, or
         codes (n, size), (n, 1, 1, size) or (n, size, 1, 1). Without it, `rng` draws codes from
         N(0, 1), that of an example by its index, whatever n is; with neither, all styles are zero,
-        their mean. extras: "style" (n, size), the codes. Raises ConfigError for an unknown
-        direction, or codes of another size.
+        their mean. extras: "style" (n, size), the codes. Raises ConfigError for codes of another
+        size.
         """
         source, target = self.networks_for(direction)
-        dtype = dtype_of({target: variables[target]})
-        image, style = inputs["image"].astype(dtype), inputs.get("style")
+        image, style = inputs["image"], inputs.get("style")
         if style is not None and _is_image(style):
-            code = self._apply(variables, target, "style", style.astype(dtype))
+            code = self._apply(variables, target, "style", style)
         elif style is not None:
-            code = self._code(style, len(image), dtype)
+            code = self._code(style, len(image), image.dtype)
         elif rng is not None:
-            keys = self.examples.keys(rng, len(image))
-            code = latents.draw(keys, self.style_size, "normal", 0.0, dtype)
+            code = self._draw(rng, len(image), image.dtype)
         else:
-            code = jnp.zeros((len(image), self.style_size), dtype)
+            code = jnp.zeros((len(image), self.style_size), image.dtype)
         content = self._apply(variables, source, "content", image)
         output = self._apply(variables, target, "decode", content, code)
         return Output(output.images, extras=OrderedDict(style=code))
@@ -232,9 +186,8 @@ class MUNIT(Method):
         draws: "dis/style_a", "dis/style_b", "gen/style_a" and "gen/style_b", flat or nested; the
         style of a is that of images translated to a. Metrics are sums over both domains.
         """
-        dtype = dtype_of(state.variables)
-        real = {domain: batch[domain].astype(dtype) for domain in OTHER}
-        styles = self._styles(state, draws, len(real["a"]), dtype)
+        real = self.real_images(state, batch)
+        styles = self._styles(state, draws, len(real["a"]), real["a"].dtype)
         generators, _ = split_networks(state.variables, self.groups["generator"])
         generators = self.examples.vary(generators)
         codes, pull_back = jax.vjp(lambda g: self._encode(g, real), generators)
@@ -243,14 +196,9 @@ class MUNIT(Method):
             domain: self._decode(generators, domain, codes[other][0], styles["dis", domain])
             for domain, other in OTHER.items()
         }
-        names = self.groups["discriminator"]
-        discriminators, _ = split_networks(state.variables, names)
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
-        gradients, metrics = loss(
-            self.examples.vary(discriminators), real, jax.lax.stop_gradient(fake)
+        state, metrics = self.minimize(
+            state, "discriminator", self._discriminator_loss, real, jax.lax.stop_gradient(fake)
         )
-        state = self.update(state, "discriminator", gradients, {})
-
         fixed = {name: tree for name, tree in state.variables.items() if name not in generators}
         loss = jax.grad(self._generator_loss, argnums=(0, 1), has_aux=True)
         drawn = {domain: styles["gen", domain] for domain in OTHER}
@@ -280,6 +228,10 @@ class MUNIT(Method):
             )
         return style.reshape(count, self.style_size).astype(dtype)
 
+    def _draw(self, rng: Array, count: int, dtype: Any) -> Array:
+        keys = self.examples.keys(rng, count)
+        return latents.draw(keys, self.style_size, "normal", 0.0, dtype)
+
     def _styles(
         self, state: TrainState, draws: Mapping[str, Any], count: int, dtype: Any
     ) -> dict[tuple[str, str], Array]:
@@ -290,12 +242,11 @@ class MUNIT(Method):
             name = f"style_{domain}"
             given = draws.get(f"{update}/{name}", draws.get(update, {}).get(name))
             if given is None:
-                keys = self.examples.keys(jax.random.fold_in(rng, index), count)
-                given = latents.draw(keys, self.style_size, "normal", 0.0, dtype)
+                given = self._draw(jax.random.fold_in(rng, index), count, dtype)
             styles[update, domain] = self._code(given, count, dtype)
         return styles
 
-    def _discriminator_loss(self, discriminators, real, fake):
+    def _discriminator_loss(self, discriminators, _, real, fake):
         """Eq. 4, with least squares in place of the logarithms, summed over scales."""
         adversarial, loss = 0.0, losses.ADVERSARIAL[self.adversarial]
         for domain in OTHER:
@@ -305,7 +256,7 @@ class MUNIT(Method):
                 fake_logits, real_logits = jnp.split(logits, 2)
                 adversarial += loss(fake_logits, False) + loss(real_logits, True)
         total = self.weights.adversarial * adversarial
-        return total, as_metrics("discriminator", {"adversarial": adversarial}, total)
+        return total, ({}, as_metrics("discriminator", {"adversarial": adversarial}, total))
 
     def _generator_loss(self, codes, generators, fixed, real, styles):
         """Eq. 5 for fixed discriminators; codes: of the real images, styles: drawn."""
@@ -335,6 +286,7 @@ class MUNIT(Method):
                 for domain, other in OTHER.items()
             )
         if PERCEPTUAL in fixed:
+            # The domain-invariant perceptual loss (section 5.1), summed over domains.
             translated = jnp.concatenate([fake[domain] for domain in OTHER])
             source = jnp.concatenate([real[other] for other in OTHER.values()])
             terms["perceptual"] = len(OTHER) * invariant_perceptual_distance(
@@ -352,7 +304,6 @@ def _check(config: ConfigDict) -> None:
     """Raises ConfigError for values outside their range."""
     method = config.method
     check(config, "method.adversarial", choices=losses.ADVERSARIAL)
-    check(config, "method.dtype", choices=DTYPES)
     positive = ("width", "style_size", "mlp_width", "discriminator_width")
     for field in (*positive, "discriminator_layers", "num_scales"):
         check(config, f"method.{field}", least=1)

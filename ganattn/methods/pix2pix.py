@@ -8,7 +8,7 @@ from jax import Array
 from ml_collections import ConfigDict
 
 from ganattn.config import check
-from ganattn.methods.base import DTYPES, Output, dtype_of
+from ganattn.methods.base import DTYPES, Output
 from ganattn.methods.families import image_translation
 from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
 from ganattn.networks.unet import UNetGenerator
@@ -40,12 +40,7 @@ class Pix2Pix(Paired):
             {GENERATOR: generator, DISCRIMINATOR: discriminator},
             groups,
             dict.fromkeys(groups, image_translation.create_optimizer(config.optimizer)),
-            lambda_l1=method.lambda_l1,
-            adversarial=method.adversarial,
-            norm=method.norm,
-            dropout=method.dropout,
-            test_statistics=method.test_statistics,
-            image_size=method.image_size,
+            **cls.values_of(method),
         )
 
     @property
@@ -53,22 +48,6 @@ class Pix2Pix(Paired):
         """With instance normalization no layer mixes examples."""
         return self.norm == "instance"
 
-    def generate(
-        self,
-        variables: Mapping[str, Variables],
-        inputs: Mapping[str, Array],
-        direction: str | None = None,
-        rng: Array | None = None,
-    ) -> Output:
-        """Translations of inputs["image"] (n, h, w, 3) in [-1, 1], without dropout.
-
-        h and w are multiples of 2^num_downs. Raises ConfigError for an unknown direction.
-        """
-        self.direction(direction)
-        images = inputs["image"].astype(dtype_of({GENERATOR: variables[GENERATOR]}))
-        output = self.networks[GENERATOR].apply(
-            variables[GENERATOR],
-            images,
-            statistics=image_translation.TEST_STATISTICS[self.test_statistics],
-        )
-        return Output(output.images)
+    def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
+        statistics = image_translation.TEST_STATISTICS[self.test_statistics]
+        return self.networks[GENERATOR].apply(variables[GENERATOR], images, statistics=statistics)

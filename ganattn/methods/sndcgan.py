@@ -3,7 +3,6 @@
 import dataclasses
 from collections import OrderedDict
 from collections.abc import Mapping
-from functools import partial
 from typing import Any, ClassVar, Self
 
 import jax
@@ -15,7 +14,6 @@ from ml_collections import ConfigDict
 from ganattn import latents, losses
 from ganattn.config import check
 from ganattn.errors import ConfigError
-from ganattn.layers.pyramid import PYRAMIDS, AtrousMean
 from ganattn.methods.base import (
     DTYPES,
     Direction,
@@ -26,10 +24,12 @@ from ganattn.methods.base import (
     as_metrics,
     columns,
     dtype_of,
+    images_spec,
 )
+from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_until
 from ganattn.networks.sndcgan import DOUBLINGS, SNDCGANDiscriminator, SNDCGANGenerator
-from ganattn.optimizers import adam, delayed
-from ganattn.state import TrainState, Variables, split
+from ganattn.optimizers import adam
+from ganattn.state import TrainState, Variables, split_networks
 
 GENERATOR, DISCRIMINATOR = "generator", "discriminator"
 
@@ -59,44 +59,32 @@ class SNDCGAN(Method):
     def from_config(cls, config: ConfigDict) -> Self:
         _check(config)
         method = config.method
-        dtype, create_pyramid = DTYPES[method.dtype], PYRAMIDS[method.pyramid]
-        pyramid = create_pyramid and create_pyramid(
-            tuple(method.pyramid_rates), spectral=method.spectral_generator, dtype=dtype
-        )
-        atrous = AtrousMean(tuple(method.atrous_rates), spectral=True, dtype=dtype)
+        dtype, spectral = DTYPES[method.dtype], method.spectral_generator
+        pyramid, atrous = create_pyramids(method, generator=spectral, discriminator=True)
         networks = {
             GENERATOR: SNDCGANGenerator(
                 method.image_size,
                 method.width,
-                method.spectral_generator,
+                spectral,
                 method.self_modulation,
                 pyramid,
                 method.self_attention,
                 dtype=dtype,
             ),
             DISCRIMINATOR: SNDCGANDiscriminator(
-                method.discriminator_width,
-                atrous if method.atrous_discriminator else None,
-                method.self_attention,
-                dtype=dtype,
+                method.discriminator_width, atrous, method.self_attention, dtype=dtype
             ),
         }
         return cls(
             networks,
             {GENERATOR: (GENERATOR,), DISCRIMINATOR: (DISCRIMINATOR,)},
             _optimizers(config.optimizer, method),
-            adversarial=method.adversarial,
-            latent_size=method.latent_size,
-            latent=method.latent,
-            latent_bound=method.latent_bound,
-            discriminator_steps=method.discriminator_steps,
-            image_size=method.image_size,
+            **cls.values_of(method),
         )
 
     def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
         """Real images, "image" (count, h, w, 3) in [-1, 1]."""
-        shape = (count, self.image_size, self.image_size, 3)
-        return {"image": jax.ShapeDtypeStruct(shape, jnp.float32)}
+        return {"image": images_spec(count, self.image_size, self.image_size, 3)}
 
     def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
         """The "latent" vector, which `rng` draws where it is not given."""
@@ -108,9 +96,9 @@ class SNDCGAN(Method):
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
         """A latent vector, or an image."""
-        size = self.image_size
-        shape = (1, self.latent_size) if name == GENERATOR else (1, size, size, 3)
-        return jax.ShapeDtypeStruct(shape, jnp.float32)
+        if name == GENERATOR:
+            return images_spec(1, self.latent_size)
+        return images_spec(1, self.image_size, self.image_size, 3)
 
     def latents(self, keys: Array, bound: float | None = None, dtype: Any = jnp.float32) -> Array:
         """Latent vectors (n, latent_size), drawn from the training distribution.
@@ -153,7 +141,14 @@ class SNDCGAN(Method):
             )
             metrics.append(terms)
         terms = jax.tree.map(lambda *values: sum(values) / steps, *metrics)
-        state, generator_terms = self._update_generator(state, latent("generator/latent", steps))
+        discriminator = split_networks(state.variables, (DISCRIMINATOR,))
+        state, generator_terms = self.minimize(
+            state,
+            GENERATOR,
+            self._generator_loss,
+            *discriminator,
+            latent("generator/latent", steps),
+        )
         return state, {**terms, **generator_terms}
 
     def generate(
@@ -177,8 +172,7 @@ class SNDCGAN(Method):
                 raise ConfigError("nothing to generate from: give inputs['latent'], or rng")
             vectors = self.latents(jnp.atleast_1d(rng))
         vectors = vectors.astype(dtype_of({GENERATOR: variables[GENERATOR]}))
-        output = self.networks[GENERATOR].apply(variables[GENERATOR], vectors)
-        return Output(output.images, output.attention)
+        return self.networks[GENERATOR].apply(variables[GENERATOR], vectors)
 
     def panels(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
@@ -193,35 +187,24 @@ class SNDCGAN(Method):
         return OrderedDict(samples=columns([("sample", output.images), *maps, ("real", real)]))
 
     def _update_discriminator(self, state, real, latent):
-        trained, carried = split(state.variables[GENERATOR])
-        fake, carried = self._forward(trained, carried, latent)
+        fake, carried = self._forward(*split_networks(state.variables, (GENERATOR,)), latent)
         pair = jnp.concatenate([real, jax.lax.stop_gradient(fake)])
-        trained, statistics = split(state.variables[DISCRIMINATOR])
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
-        gradients, (statistics, terms) = loss(self.examples.vary(trained), statistics, pair)
-        carried = {GENERATOR: carried, DISCRIMINATOR: statistics}
-        return self.update(state, DISCRIMINATOR, {DISCRIMINATOR: gradients}, carried), terms
-
-    def _update_generator(self, state, latent):
-        trained, carried = split(state.variables[GENERATOR])
-        loss = jax.grad(self._generator_loss, has_aux=True)
-        gradients, (carried, terms) = loss(
-            self.examples.vary(trained), carried, *split(state.variables[DISCRIMINATOR]), latent
-        )
-        return self.update(state, GENERATOR, {GENERATOR: gradients}, carried), terms
+        return self.minimize(state, DISCRIMINATOR, self._discriminator_loss, pair, carried=carried)
 
     def _forward(self, trained, carried, latent):
         """Fakes in training mode, and the generator's new carried collections."""
-        output, carried = self.networks[GENERATOR].apply(
-            {**trained, **carried}, latent, "batch", True, mutable=["batch_stats", "spectral"]
+        variables = {**trained[GENERATOR], **carried[GENERATOR]}
+        output, new = self.networks[GENERATOR].apply(
+            variables, latent, "batch", True, mutable=["batch_stats", "spectral"]
         )
-        return output.images, carried
+        return output.images, {GENERATOR: new}
 
     def _discriminate(self, trained, statistics, images):
-        output, statistics = self.networks[DISCRIMINATOR].apply(
-            {**trained, **statistics}, images, True, mutable=["spectral"]
+        variables = {**trained[DISCRIMINATOR], **statistics[DISCRIMINATOR]}
+        output, new = self.networks[DISCRIMINATOR].apply(
+            variables, images, True, mutable=["spectral"]
         )
-        return output.logits, statistics
+        return output.logits, {DISCRIMINATOR: new}
 
     def _discriminator_loss(self, trained, statistics, pair):
         """SPAP eq. 1 (the discriminator's part), or the hinge loss (Miyato et al. 2018, eq. 16)."""
@@ -237,8 +220,7 @@ class SNDCGAN(Method):
         fake, carried = self._forward(trained, carried, latent)
         logits, statistics = self._discriminate(discriminator, statistics, fake)
         total = losses.LATENT[self.adversarial].generator(logits)
-        carried = {GENERATOR: carried, DISCRIMINATOR: statistics}
-        return total, (carried, as_metrics(GENERATOR, {}, total))
+        return total, ({**carried, **statistics}, as_metrics(GENERATOR, {}, total))
 
 
 def _optimizers(
@@ -254,33 +236,24 @@ def _optimizers(
     chains = {}
     for group, waits in late.items():
         start = method.pyramid_start_step * counts[group]
-        delay = partial(delayed, start_step=start, is_late=lambda path: "pyramid" in path)
         chains[group] = adam(
             optax.constant_schedule(optimizer[f"{group}_learning_rate"]),
             optimizer.beta1,
             optimizer.beta2,
             weight_decay=0.0,
-            delay=delay if start and waits else None,
+            delay=delay_until(start) if waits else None,
         )
     return chains
 
 
 def _check(config: ConfigDict) -> None:
-    check(config, "method.pyramid", choices=PYRAMIDS)
+    check_pyramids(config)
     check(config, "method.adversarial", choices=losses.LATENT)
     check(config, "method.latent", choices=latents.DISTRIBUTIONS)
-    check(config, "method.dtype", choices=DTYPES)
     check(config, "method.latent_size", least=1)
     check(config, "method.discriminator_steps", least=1)
-    check(config, "method.pyramid_start_step", least=0)
     check(config, "method.latent_bound", least=0)
     check(config, "method.image_size", least=1 << DOUBLINGS, multiple_of=1 << DOUBLINGS)
-    for field in ("pyramid_rates", "atrous_rates"):
-        rates = tuple(config.method[field])
-        if not rates or min(rates) < 2 or len(set(rates)) < len(rates):
-            raise ConfigError(
-                f"config.method.{field} is {rates}: give different numbers of pixels, at least 2"
-            )
     data, method = config.data, config.method
     if data.crop_size != method.image_size:
         raise ConfigError(

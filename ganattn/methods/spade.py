@@ -22,20 +22,23 @@ from ganattn.methods.base import (
     DTYPES,
     Direction,
     Input,
-    Method,
     Output,
     Panels,
     as_metrics,
     columns,
     dtype_of,
+    images_spec,
+    split_passes,
+    weights_of,
 )
+from ganattn.methods.families.perceptual import PERCEPTUAL, Perceptual
 from ganattn.networks.multiscale import MultiscaleDiscriminator
 from ganattn.networks.spade import ATTENTION, DOUBLINGS, SPADEGenerator, StyleEncoder
 from ganattn.networks.vgg import VGG19Features, perceptual_distance
 from ganattn.optimizers import adam, linear_decay
 from ganattn.state import TrainState, Variables, split_networks
 
-GENERATOR, DISCRIMINATOR, ENCODER, VGG = "generator", "discriminator", "encoder", "perceptual"
+GENERATOR, DISCRIMINATOR, ENCODER = "generator", "discriminator", "encoder"
 VOID = 255  # the id of pixels without a label
 
 
@@ -49,7 +52,7 @@ class ObjectiveWeights:
 
 
 @dataclasses.dataclass(frozen=True)
-class SPADE(Method):
+class SPADE(Perceptual):
     """A generator that is conditioned on the label map at every level, and a discriminator.
 
     A step updates the generator (and the style encoder), then the discriminator on new fakes of the
@@ -60,7 +63,8 @@ class SPADE(Method):
     any kind, such as edges or another domain. void: whether the last class is that of id 255.
     instances: whether boundaries of instances are an input. latent_size: of the style, 0 without a
     style encoder. test_statistics: "running" averages, or those of the "batch" at hand.
-    perceptual_weights: file of torchvision's VGG19, read when training starts.
+    height, width: of the training images. multiple: what divides the heights and widths of label
+    maps; with a style encoder they are those of training.
     """
 
     weights: ObjectiveWeights = ObjectiveWeights()
@@ -73,7 +77,9 @@ class SPADE(Method):
     height: int = 256
     width: int = 512
     multiple: int = 64
-    perceptual_weights: str = ""
+
+    perceptual_file: ClassVar[str] = "torchvision's vgg19 .pth file"
+    read_perceptual: ClassVar = read_vgg19
 
     directions: ClassVar[tuple[Direction, ...]] = (Direction("label", "image"),)
 
@@ -97,14 +103,12 @@ class SPADE(Method):
             networks[ENCODER] = StyleEncoder(method.width, method.latent_size, dtype=dtype)
             trained.append(ENCODER)
         if method.perceptual_weight:
-            networks[VGG] = VGG19Features(dtype=dtype)
+            networks[PERCEPTUAL] = VGG19Features(dtype=dtype)
         return cls(
             networks,
             {"generator": tuple(trained), "discriminator": (DISCRIMINATOR,)},
             _optimizers(config.optimizer),
-            weights=ObjectiveWeights(
-                method.feature_matching_weight, method.perceptual_weight, method.divergence_weight
-            ),
+            weights=weights_of(ObjectiveWeights, method),
             classes=method.condition_channels or method.num_classes + method.use_dontcare,
             void=bool(method.use_dontcare and not method.condition_channels),
             one_hot=not method.condition_channels,
@@ -119,19 +123,18 @@ class SPADE(Method):
 
     def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
         """ "label", with instances "instance", and the true "image" in [-1, 1]."""
-        specs = {
-            name: jax.ShapeDtypeStruct(
-                (count, *field.shape), jnp.int32 if field.kind == "ids" else jnp.float32
-            )
-            for name, field in self.inputs().items()
-            if not field.optional
-        }
-        image = jax.ShapeDtypeStruct((count, self.height, self.width, 3), jnp.float32)
-        return {**specs, "image": image}
+        specs = {}
+        for name, field in self.inputs().items():
+            if not field.optional:
+                kind = jnp.int32 if field.kind == "ids" else jnp.float32
+                specs[name] = jax.ShapeDtypeStruct((count, *field.shape), kind)
+        return {**specs, "image": images_spec(count, self.height, self.width, 3)}
 
     def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
         """ "label", with instances "instance", with a style encoder optionally "style"."""
-        shape, multiple = (self.height, self.width), self.multiple
+        shape = (self.height, self.width)
+        # The dense layer that reads the style fixes the size.
+        multiple = None if self.latent_size else self.multiple
         label = Input("image", (*shape, self.classes), multiple=multiple)
         if self.one_hot:
             label = Input("ids", (*shape, 1), False, multiple, self.classes, self.void)
@@ -139,7 +142,7 @@ class SPADE(Method):
         if self.instances:
             inputs["instance"] = Input("ids", (*shape, 1), multiple=multiple)
         if self.latent_size:
-            inputs["style"] = Input("image", (*shape, 3), optional=True, multiple=1)
+            inputs["style"] = Input("image", (*shape, 3), optional=True)
         return inputs
 
     def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
@@ -150,34 +153,15 @@ class SPADE(Method):
         """Label map and instance boundaries, an image, or both side by side."""
         channels = self.classes + self.instances
         channels = {GENERATOR: channels, DISCRIMINATOR: channels + 3}.get(name, 3)
-        return jax.ShapeDtypeStruct((1, self.height, self.width, channels), jnp.float32)
+        return images_spec(1, self.height, self.width, channels)
 
     def initialize(self, name: str, rng: Array) -> Variables:
-        """Fresh variables of one network; VGG's are read from their file.
-
-        Raises ConfigError when config.method.perceptual_weights names no file.
-        """
-        if name == VGG:
-            if not self.perceptual_weights:
-                raise ConfigError(
-                    "config.method.perceptual_weights is empty: name torchvision's vgg19 .pth "
-                    "file, or set config.method.perceptual_weight=0 to train without the "
-                    "perceptual loss"
-                )
-            return read_vgg19(self.perceptual_weights)
+        """As `Perceptual.initialize`; the generator receives a style where there are styles."""
         if name == GENERATOR and self.latent_size:
             spec = self.network_input(name)
             latent = jnp.zeros((1, self.latent_size))
             return self.networks[name].init(rng, jnp.zeros(spec.shape, spec.dtype), latent)
         return super().initialize(name, rng)
-
-    def shapes(self, name: str) -> Variables:
-        """As `Method.shapes`; those of VGG need no file."""
-        if name == VGG:
-            return jax.eval_shape(
-                self.networks[VGG].init, jax.random.key(0), self.network_input(VGG)
-            )
-        return super().shapes(name)
 
     def step(
         self, state: TrainState, batch: Mapping[str, Array], draws: Mapping[str, Array]
@@ -198,31 +182,24 @@ class SPADE(Method):
                 return draws[name].astype(like.dtype)
             return self._normal(jax.random.fold_in(rng, number), len(like), like.dtype)
 
-        names = self.groups["generator"]
-        trained, carried = split_networks(state.variables, names)
-        discriminator, statistics = split_networks(state.variables, (DISCRIMINATOR,))
-        fixed = {**discriminator, **{n: v for n, v in state.variables.items() if n == VGG}}
-        loss = jax.grad(
-            partial(self._generator_loss, noise=partial(noise, "generator", 0)), has_aux=True
-        )
-        gradients, (carried, statistics, metrics) = loss(
-            self.examples.vary(trained), fixed, {**carried, **statistics}, condition, image
-        )
-        state = self.update(state, "generator", gradients, carried)
-
-        trained, carried = split_networks(state.variables, names)
-        fake, carried, _ = self._forward(
-            trained, carried, condition, image, partial(noise, "discriminator", 1)
-        )
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
-        gradients, (statistics, terms) = loss(
-            self.examples.vary(discriminator),
-            statistics,
+        state, metrics = self.minimize(
+            state,
+            "generator",
+            self._generator_loss,
+            state.variables,
             condition,
             image,
-            jax.lax.stop_gradient(fake),
+            partial(noise, "generator", 0),
         )
-        state = self.update(state, "discriminator", gradients, {**carried, **statistics})
+        generators = split_networks(state.variables, self.groups["generator"])
+        fake, carried, _ = self._forward(
+            *generators, condition, image, partial(noise, "discriminator", 1)
+        )
+        fake = jax.lax.stop_gradient(fake)
+        loss = self._discriminator_loss
+        state, terms = self.minimize(
+            state, "discriminator", loss, condition, image, fake, carried=carried
+        )
         return state, {**metrics, **terms}
 
     def generate(
@@ -238,21 +215,25 @@ class SPADE(Method):
         styles are taken, or codes (n, size) or (n, 1, 1, size). Without it `rng` draws a style for
         each example, and without `rng` the style is the mean one, zeros. DAGAN's attention is
         "channel" (n, 1, c, 1), then "spatial" (n, h, w, 1), in (0, 1). Raises ConfigError for an
-        unknown direction, for sizes that are no multiples of `multiple`, for a style where there
-        is no style encoder, and for an example image without the encoder's variables.
+        unknown direction, for sizes that `inputs` excludes, for a style where there is no style
+        encoder, and for an example image without the encoder's variables.
         """
         self.direction(direction)
         height, width = inputs["label"].shape[1:3]
+        if self.latent_size and (height, width) != (self.height, self.width):
+            raise ConfigError(
+                f"a label map has {height} x {width} pixels: with a style encoder give "
+                f"{self.height} x {self.width}, the size in training"
+            )
         if height % self.multiple or width % self.multiple:
             raise ConfigError(
                 f"a label map has {height} x {width} pixels: give multiples of {self.multiple}"
             )
         dtype = dtype_of({GENERATOR: variables[GENERATOR]})
         style = self._style(variables, inputs, rng, dtype)
-        output = self.networks[GENERATOR].apply(
+        return self.networks[GENERATOR].apply(
             variables[GENERATOR], self._semantics(inputs, dtype), style, self.test_statistics
         )
-        return Output(output.images, output.attention)
 
     def panels(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
@@ -324,16 +305,13 @@ class SPADE(Method):
             True,
             mutable=["spectral"],
         )
-        halves = jax.tree.map(lambda x: jnp.split(x, 2), output)
-        on_fake, on_real = jax.tree.transpose(jax.tree.structure(output), None, halves)
-        return on_fake, on_real, {DISCRIMINATOR: new}
+        return *split_passes(output, 2), {DISCRIMINATOR: new}
 
-    def _generator_loss(self, trained, fixed, carried, condition, image, noise):
+    def _generator_loss(self, trained, carried, variables, condition, image, noise):
         """pix2pixHD eq. 5 with the hinge loss (SPADE section 3), and SPADE's divergence."""
-        statistics = {DISCRIMINATOR: carried[DISCRIMINATOR]}
-        carried = {name: carried[name] for name in trained}
         fake, carried, divergence = self._forward(trained, carried, condition, image, noise)
-        on_fake, on_real, statistics = self._discriminate(fixed, statistics, condition, fake, image)
+        discriminator = split_networks(variables, (DISCRIMINATOR,))
+        on_fake, on_real, statistics = self._discriminate(*discriminator, condition, fake, image)
         terms = {
             # Miyato et al. 2018, eq. 17.
             "adversarial": -sum(logits.mean() for logits in on_fake.logits) / len(on_fake.logits),
@@ -341,14 +319,16 @@ class SPADE(Method):
             "feature_matching": losses.feature_matching(on_fake.features, on_real.features),
         }
         total = terms["adversarial"] + self.weights.feature_matching * terms["feature_matching"]
-        if VGG in fixed:
+        if PERCEPTUAL in variables:
             # pix2pixHD section 3.3, end; Johnson et al. 2016, eq. 2, with L1.
-            terms["perceptual"] = perceptual_distance(self.networks[VGG], fixed[VGG], fake, image)
+            terms["perceptual"] = perceptual_distance(
+                self.networks[PERCEPTUAL], variables[PERCEPTUAL], fake, image
+            )
             total += self.weights.perceptual * terms["perceptual"]
         if divergence is not None:
             terms["divergence"] = divergence  # SPADE appendix A, "Learning objective": L_KLD
             total += self.weights.divergence * divergence
-        return total, (carried, statistics, as_metrics("generator", terms, total))
+        return total, ({**carried, **statistics}, as_metrics("generator", terms, total))
 
     def _discriminator_loss(self, trained, statistics, condition, image, fake):
         """Miyato et al. 2018, eq. 16: the hinge loss, averaged over scales."""
@@ -389,7 +369,6 @@ def _check(config: ConfigDict) -> None:
     check(config, "method.up_sampling", choices=DOUBLINGS)
     check(config, "method.norm", choices=NORMS)
     check(config, "method.test_statistics", choices=("running", "batch"))
-    check(config, "method.dtype", choices=DTYPES)
     check(config, "method.num_classes", least=1)
     method, multiple = config.method, 1 << DOUBLINGS[config.method.up_sampling]
     if method.crop_size % multiple or _height(method) % multiple:

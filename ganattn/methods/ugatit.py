@@ -11,11 +11,11 @@ from ml_collections import ConfigDict
 
 from ganattn import losses
 from ganattn.config import check
-from ganattn.methods.base import DTYPES, Direction, Output, as_metrics
+from ganattn.methods.base import DTYPES, Output, as_metrics, weights_of
 from ganattn.methods.families.two_domains import GENERATORS, TwoDomains, sum_terms
 from ganattn.networks.ugatit import DECODER_NORMS, PROFILES, Discriminator, Generator
 from ganattn.optimizers import adam, linear_decay
-from ganattn.state import TrainState, Tree, Variables, split_networks
+from ganattn.state import TrainState, Tree, split_networks
 
 DISCRIMINATORS = {
     "a": ("discriminator_global_a", "discriminator_local_a"),
@@ -54,7 +54,6 @@ class UGATIT(TwoDomains):
         method = config.method
         check(config, "method.profile", choices=PROFILES)
         check(config, "method.decoder_norm", choices=DECODER_NORMS)
-        check(config, "method.dtype", choices=DTYPES)
         check(config, "method.image_size", multiple_of=4, least=8)
         profile, dtype = PROFILES[method.profile], DTYPES[method.dtype]
         generator = Generator(
@@ -77,17 +76,11 @@ class UGATIT(TwoDomains):
             "generator": GENERATORS,
             "discriminator": DISCRIMINATORS["a"] + DISCRIMINATORS["b"],
         }
-        weights = UGATITWeights(
-            method.adversarial_weight,
-            method.cycle_weight,
-            method.identity_weight,
-            method.cam_weight,
-        )
         return cls(
             networks,
             groups,
             dict.fromkeys(groups, _create_optimizer(config)),
-            weights=weights,
+            weights=weights_of(UGATITWeights, method),
             multiple=None if generator.has_fixed_size else 4,
             **cls.values_of(method),
         )
@@ -106,16 +99,9 @@ class UGATIT(TwoDomains):
         outputs, pull_back = jax.vjp(lambda g: self._forward(g, real), generators)
         fake = {domain: jax.lax.stop_gradient(outputs[domain]["fake"]) for domain in real}
 
-        names = self.groups["discriminator"]
-        discriminators, spectral = split_networks(state.variables, names)
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
-        gradients, (spectral, metrics) = loss(
-            self.examples.vary(discriminators), spectral, real, fake
-        )
-        state = self.update(state, "discriminator", gradients, spectral)
-
+        state, metrics = self.minimize(state, "discriminator", self._discriminator_loss, real, fake)
         loss = jax.grad(self._generator_loss, argnums=(0, 1), has_aux=True)
-        discriminators, spectral = split_networks(state.variables, names)
+        discriminators, spectral = split_networks(state.variables, self.groups["discriminator"])
         (cotangents, of_cycles), (spectral, terms) = loss(
             outputs, generators, discriminators, spectral, real
         )
@@ -124,12 +110,10 @@ class UGATIT(TwoDomains):
         state = self.update(state, "generator", gradients, spectral)
         return state, {**metrics, **terms}
 
-    def _translate(
-        self, variables: Mapping[str, Variables], images: Array, direction: Direction
-    ) -> Output:
+    def _translate(self, variables, inputs, direction, rng) -> Output:
         """With CAM, attention is "cam" (n, h/4, w/4, 1), at least 0; extras has "cam_logits"."""
         name = f"generator_{direction}"
-        return Output(*self.networks[name].apply(variables[name], images))
+        return self.networks[name].apply(variables[name], inputs["image"])
 
     def _forward(self, generators: Tree, real: Mapping[str, Array]) -> Tree:
         """For each domain as target: the fake, the identity image and the CAM logits."""

@@ -1,1 +1,1 @@
-"""Whole generators and discriminators, one family a file."""
+"""Complete generators and discriminators, one family in each file."""

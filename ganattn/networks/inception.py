@@ -8,46 +8,33 @@ CLASSES = 1008
 SIDE = 299  # height and width of the images that it was trained on
 TAPS = ("64", "192", "768", "2048")  # the layers whose features FID compares, by channels
 
-Size = tuple[int, int]
+# A branch: its name, and (features, kernel height, kernel width[, stride]) of its layers in turn.
+Branch = tuple[str, tuple[tuple[int, ...], ...]]
 
 
 class ConvRelu(nn.Module):
-    """Convolution, with the batch normalization after it folded in, and ReLU."""
+    """Convolution, with the batch normalization after it folded in, and ReLU.
+
+    padded: whether a convolution with stride 1 keeps the size; strided ones are never padded.
+    """
 
     features: int
-    kernel_size: Size = (1, 1)
+    height: int = 1
+    width: int = 1
     stride: int = 1
-    padding: Size = (0, 0)
+    padded: bool = True
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         conv = nn.Conv(
             self.features,
-            self.kernel_size,
+            (self.height, self.width),
             (self.stride, self.stride),
-            [(side, side) for side in self.padding],
+            "SAME" if self.padded and self.stride == 1 else "VALID",
             precision=lax.Precision.HIGHEST,  # TF32 would change the scores
             name="conv",
         )
         return nn.relu(conv(x))
-
-
-def _chain(x: Array, *layers: ConvRelu) -> Array:
-    for layer in layers:
-        x = layer(x)
-    return x
-
-
-def _square(features: int, name: str, stride: int = 1, padding: int = 1) -> ConvRelu:
-    return ConvRelu(features, (3, 3), stride, (padding, padding), name=name)
-
-
-def _row(features: int, length: int, name: str) -> ConvRelu:
-    return ConvRelu(features, (1, length), padding=(0, length // 2), name=name)
-
-
-def _column(features: int, length: int, name: str) -> ConvRelu:
-    return ConvRelu(features, (length, 1), padding=(length // 2, 0), name=name)
 
 
 def _shrink(x: Array) -> Array:
@@ -59,99 +46,60 @@ def _smooth(x: Array) -> Array:
     return nn.avg_pool(x, (3, 3), (1, 1), [(1, 1), (1, 1)], count_include_pad=False)
 
 
-class FineMix(nn.Module):
-    """Mixed_5b to 5d: branches of 1x1, 5x5 and twice 3x3. pooled: channels of the pool branch."""
+class Mix(nn.Module):
+    """Branches of convolutions side by side, and a pooled one.
 
-    pooled: int
+    pooled: channels of the branch after mean pooling; 0: maximum pooling that halves the sides.
+    """
 
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        branches = [
-            ConvRelu(64, name="branch1x1")(x),
-            _chain(
-                x,
-                ConvRelu(48, name="branch5x5_1"),
-                ConvRelu(64, (5, 5), padding=(2, 2), name="branch5x5_2"),
-            ),
-            _chain(
-                x,
-                ConvRelu(64, name="branch3x3dbl_1"),
-                _square(96, "branch3x3dbl_2"),
-                _square(96, "branch3x3dbl_3"),
-            ),
-            ConvRelu(self.pooled, name="branch_pool")(_smooth(x)),
-        ]
-        return jnp.concatenate(branches, -1)
-
-
-class FirstReduction(nn.Module):
-    """Mixed_6a: halves the sides."""
+    branches: tuple[Branch, ...]
+    pooled: int = 0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        branches = [
-            _square(384, "branch3x3", stride=2, padding=0)(x),
-            _chain(
-                x,
-                ConvRelu(64, name="branch3x3dbl_1"),
-                _square(96, "branch3x3dbl_2"),
-                _square(96, "branch3x3dbl_3", stride=2, padding=0),
-            ),
-            _shrink(x),
-        ]
-        return jnp.concatenate(branches, -1)
+        outputs = []
+        for name, layers in self.branches:
+            y = x
+            for i, layer in enumerate(layers, start=1):
+                y = ConvRelu(*layer, name=f"{name}_{i}" if len(layers) > 1 else name)(y)
+            outputs.append(y)
+        if self.pooled:
+            outputs.append(ConvRelu(self.pooled, name="branch_pool")(_smooth(x)))
+        else:
+            outputs.append(_shrink(x))
+        return jnp.concatenate(outputs, -1)
 
 
-class MiddleMix(nn.Module):
+def _fine(pooled: int, name: str) -> Mix:
+    """Mixed_5b to 5d: branches of 1x1, 5x5 and twice 3x3."""
+    branches = (
+        ("branch1x1", ((64, 1, 1),)),
+        ("branch5x5", ((48, 1, 1), (64, 5, 5))),
+        ("branch3x3dbl", ((64, 1, 1), (96, 3, 3), (96, 3, 3))),
+    )
+    return Mix(branches, pooled, name=name)
+
+
+def _middle(inner: int, name: str) -> Mix:
     """Mixed_6b to 6e: 7x7 kernels as rows and columns. inner: channels between them."""
-
-    inner: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        inner = self.inner
-        branches = [
-            ConvRelu(192, name="branch1x1")(x),
-            _chain(
-                x,
-                ConvRelu(inner, name="branch7x7_1"),
-                _row(inner, 7, "branch7x7_2"),
-                _column(192, 7, "branch7x7_3"),
-            ),
-            _chain(
-                x,
-                ConvRelu(inner, name="branch7x7dbl_1"),
-                _column(inner, 7, "branch7x7dbl_2"),
-                _row(inner, 7, "branch7x7dbl_3"),
-                _column(inner, 7, "branch7x7dbl_4"),
-                _row(192, 7, "branch7x7dbl_5"),
-            ),
-            ConvRelu(192, name="branch_pool")(_smooth(x)),
-        ]
-        return jnp.concatenate(branches, -1)
+    row, column = (inner, 1, 7), (inner, 7, 1)
+    branches = (
+        ("branch1x1", ((192, 1, 1),)),
+        ("branch7x7", ((inner, 1, 1), row, (192, 7, 1))),
+        ("branch7x7dbl", ((inner, 1, 1), column, row, column, (192, 1, 7))),
+    )
+    return Mix(branches, 192, name=name)
 
 
-class SecondReduction(nn.Module):
-    """Mixed_7a: halves the sides."""
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        branches = [
-            _chain(
-                x,
-                ConvRelu(192, name="branch3x3_1"),
-                _square(320, "branch3x3_2", stride=2, padding=0),
-            ),
-            _chain(
-                x,
-                ConvRelu(192, name="branch7x7x3_1"),
-                _row(192, 7, "branch7x7x3_2"),
-                _column(192, 7, "branch7x7x3_3"),
-                _square(192, "branch7x7x3_4", stride=2, padding=0),
-            ),
-            _shrink(x),
-        ]
-        return jnp.concatenate(branches, -1)
+# Mixed_6a and 7a halve the sides.
+FIRST_REDUCTION: tuple[Branch, ...] = (
+    ("branch3x3", ((384, 3, 3, 2),)),
+    ("branch3x3dbl", ((64, 1, 1), (96, 3, 3), (96, 3, 3, 2))),
+)
+SECOND_REDUCTION: tuple[Branch, ...] = (
+    ("branch3x3", ((192, 1, 1), (320, 3, 3, 2))),
+    ("branch7x7x3", ((192, 1, 1), (192, 1, 7), (192, 7, 1), (192, 3, 3, 2))),
+)
 
 
 class CoarseMix(nn.Module):
@@ -162,14 +110,15 @@ class CoarseMix(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         one = ConvRelu(384, name="branch3x3_1")(x)
-        two = _chain(x, ConvRelu(448, name="branch3x3dbl_1"), _square(384, "branch3x3dbl_2"))
+        two = ConvRelu(448, name="branch3x3dbl_1")(x)
+        two = ConvRelu(384, 3, 3, name="branch3x3dbl_2")(two)
         pooled = _smooth(x) if self.smooth else nn.max_pool(x, (3, 3), (1, 1), [(1, 1), (1, 1)])
         branches = [
             ConvRelu(320, name="branch1x1")(x),
-            _row(384, 3, "branch3x3_2a")(one),
-            _column(384, 3, "branch3x3_2b")(one),
-            _row(384, 3, "branch3x3dbl_3a")(two),
-            _column(384, 3, "branch3x3dbl_3b")(two),
+            ConvRelu(384, 1, 3, name="branch3x3_2a")(one),
+            ConvRelu(384, 3, 1, name="branch3x3_2b")(one),
+            ConvRelu(384, 1, 3, name="branch3x3dbl_3a")(two),
+            ConvRelu(384, 3, 1, name="branch3x3dbl_3b")(two),
             ConvRelu(192, name="branch_pool")(pooled),
         ]
         return jnp.concatenate(branches, -1)
@@ -192,20 +141,18 @@ class Inception(nn.Module):
         "logits" and "logits_unbiased" (n, 1008) are with and without the bias, on which
         implementations of the Inception Score differ.
         """
-        x = _square(32, "Conv2d_1a_3x3", stride=2, padding=0)(images)
-        x = _square(32, "Conv2d_2a_3x3", padding=0)(x)
-        x = first = _shrink(_square(64, "Conv2d_2b_3x3")(x))
+        x = ConvRelu(32, 3, 3, 2, name="Conv2d_1a_3x3")(images)
+        x = ConvRelu(32, 3, 3, padded=False, name="Conv2d_2a_3x3")(x)
+        x = first = _shrink(ConvRelu(64, 3, 3, name="Conv2d_2b_3x3")(x))
         x = ConvRelu(80, name="Conv2d_3b_1x1")(x)
-        x = second = _shrink(_square(192, "Conv2d_4a_3x3", padding=0)(x))
-        for name, pooled in (("Mixed_5b", 32), ("Mixed_5c", 64), ("Mixed_5d", 64)):
-            x = FineMix(pooled, name=name)(x)
-        x = FirstReduction(name="Mixed_6a")(x)
-        for name, inner in (
-            ("Mixed_6b", 128), ("Mixed_6c", 160), ("Mixed_6d", 160), ("Mixed_6e", 192)
-        ):  # fmt: skip
-            x = MiddleMix(inner, name=name)(x)
+        x = second = _shrink(ConvRelu(192, 3, 3, padded=False, name="Conv2d_4a_3x3")(x))
+        for letter, pooled in (("b", 32), ("c", 64), ("d", 64)):
+            x = _fine(pooled, f"Mixed_5{letter}")(x)
+        x = Mix(FIRST_REDUCTION, name="Mixed_6a")(x)
+        for letter, inner in (("b", 128), ("c", 160), ("d", 160), ("e", 192)):
+            x = _middle(inner, f"Mixed_6{letter}")(x)
         third = x
-        x = SecondReduction(name="Mixed_7a")(x)
+        x = Mix(SECOND_REDUCTION, name="Mixed_7a")(x)
         x = CoarseMix(smooth=True, name="Mixed_7b")(x)
         x = CoarseMix(smooth=False, name="Mixed_7c")(x)
         means = [tap.mean((1, 2)) for tap in (first, second, third, x)]

@@ -8,10 +8,11 @@ from jax import Array
 
 
 class GeneratorOutput(NamedTuple):
-    """Output of a generator.
+    """What a generator, or `Method.generate`, returns.
 
-    images: (n, h, w, channels) in [-1, 1]. attention: name -> (n, h', w', 1), in order, the most
-    telling one last. extras: other arrays, such as logits of auxiliary classifiers.
+    images: (n, h, w, channels) in [-1, 1]. attention: name -> (n, h', w', 1), unscaled, larger
+    where the network attends; in order, the last one is the heat map to draw. extras: other arrays,
+    such as logits of auxiliary classifiers.
     """
 
     images: Array

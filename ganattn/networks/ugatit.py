@@ -13,14 +13,7 @@ from jax import Array
 from ganattn.layers.attention import ClassActivationAttention
 from ganattn.layers.convolution import Conv, Initializer, UpConv
 from ganattn.layers.dense import Dense
-from ganattn.layers.normalization import (
-    LIN,
-    AdaIN,
-    AdaLIN,
-    GroupNorm,
-    InstanceNorm,
-    LayerNorm,
-)
+from ganattn.layers.normalization import LIN, AdaIN, AdaLIN, GroupNorm, InstanceNorm, LayerNorm
 from ganattn.layers.spectral import SpectralConv
 from ganattn.networks.outputs import DiscriminatorOutput, GeneratorOutput
 
@@ -28,8 +21,8 @@ DECODER_NORMS = ("adalin", "adain", "in", "ln", "gn")
 
 
 @dataclasses.dataclass(frozen=True)
-class Profile:
-    """The differences between the networks of the authors' two code bases.
+class NetworkProfile:
+    """The differences between the networks of the authors' two code bases; PyTorch's by default.
 
     conv_bias: biases in every convolution and dense layer; otherwise only where the PyTorch code
     has them.
@@ -39,31 +32,20 @@ class Profile:
     last two 4x4 convolutions. kernel_init: None is PyTorch's default.
     """
 
-    conv_bias: bool
-    affine_instance_norm: bool
-    unbiased_variance: bool
-    rho_init: float
-    rho_offset: float
-    shared_cam: bool
-    stride2_padding: tuple[tuple[int, int], tuple[int, int]]
-    stride1_padding: tuple[tuple[int, int], tuple[int, int]]
-    kernel_init: Initializer | None
-    bias_init: Initializer | None
+    conv_bias: bool = False
+    affine_instance_norm: bool = False
+    unbiased_variance: bool = True
+    rho_init: float = 0.9
+    rho_offset: float = 0.0
+    shared_cam: bool = False
+    stride2_padding: tuple[tuple[int, int], tuple[int, int]] = ((1, 1), (1, 1))
+    stride1_padding: tuple[tuple[int, int], tuple[int, int]] = ((1, 1), (1, 1))
+    kernel_init: Initializer | None = None
+    bias_init: Initializer | None = None
 
 
-PYTORCH = Profile(
-    conv_bias=False,
-    affine_instance_norm=False,
-    unbiased_variance=True,
-    rho_init=0.9,
-    rho_offset=0.0,
-    shared_cam=False,
-    stride2_padding=((1, 1), (1, 1)),
-    stride1_padding=((1, 1), (1, 1)),
-    kernel_init=None,
-    bias_init=None,
-)
-TENSORFLOW = Profile(
+PYTORCH = NetworkProfile()
+TENSORFLOW = NetworkProfile(
     conv_bias=True,
     affine_instance_norm=True,
     unbiased_variance=False,
@@ -97,7 +79,7 @@ class ResidualBlock(nn.Module):
         return x + self.norm(name="norm2")(y, *style)
 
 
-def _decoder_norms(kind: str, profile: Profile) -> tuple[Callable[..., nn.Module], ...]:
+def _decoder_norms(kind: str, profile: NetworkProfile) -> tuple[Callable[..., nn.Module], ...]:
     """Constructors of the normalization of residual blocks, and of that after up-sampling."""
     unbiased = profile.unbiased_variance
     fixed: dict[str, Callable[..., nn.Module]] = {
@@ -130,7 +112,7 @@ class Generator(nn.Module):
     light: bool = False
     decoder_norm: str = "adalin"
     cam: bool = True
-    profile: Profile = PYTORCH
+    profile: NetworkProfile = PYTORCH
     channels: int = 3
     remat: bool = False
     dtype: Any = None
@@ -202,7 +184,7 @@ class Discriminator(nn.Module):
     width: int = 64
     num_layers: int = 5
     cam: bool = True
-    profile: Profile = PYTORCH
+    profile: NetworkProfile = PYTORCH
     dtype: Any = None
 
     @nn.compact
@@ -215,39 +197,20 @@ class Discriminator(nn.Module):
         """
         profile, strided = self.profile, self.num_layers - 2
         inits = {"kernel_init": profile.kernel_init, "bias_init": profile.bias_init}
+        options, last_padding = {**inits, "dtype": self.dtype}, profile.stride1_padding
         x, features = images, []
         for i in range(strided + 1):
-            last = i == strided
-            conv = SpectralConv(
-                self.width << i,
-                4,
-                stride=1 if last else 2,
-                padding=profile.stride1_padding if last else 1,
-                **inits,
-                dtype=self.dtype,
-                name=f"conv{i + 1}",
-            )
+            stride, padding = (1, last_padding) if i == strided else (2, 1)
+            conv = SpectralConv(self.width << i, 4, stride, padding, **options, name=f"conv{i + 1}")
             x = nn.leaky_relu(conv(x, passes, update_stats), 0.2)
             features.append(x)
         attention, extras = OrderedDict(), OrderedDict()
         if self.cam:
             attend = ClassActivationAttention(
-                negative_slope=0.2,
-                spectral=True,
-                shared=profile.shared_cam,
-                **inits,
-                dtype=self.dtype,
-                name="attention",
+                0.2, spectral=True, shared=profile.shared_cam, **options, name="attention"
             )
             x, extras["cam_logits"], attention["cam"] = attend(x, passes, update_stats)
-        classifier = SpectralConv(
-            1,
-            4,
-            padding=profile.stride1_padding,
-            use_bias=profile.conv_bias,
-            **inits,
-            dtype=self.dtype,
-            name="classifier",
-        )
+        options["use_bias"] = profile.conv_bias
+        classifier = SpectralConv(1, 4, padding=last_padding, **options, name="classifier")
         logits = classifier(x, passes, update_stats)
         return DiscriminatorOutput(logits, tuple(features), attention, extras)

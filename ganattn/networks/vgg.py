@@ -1,5 +1,6 @@
 """VGG's features and the perceptual distances of pix2pixHD and SPADE, and of MUNIT."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -38,19 +39,8 @@ class VGG19Features(nn.Module):
     @nn.compact
     def __call__(self, images: Array) -> dict[int, Array]:
         """images (n, h, w, 3) to the features after the convolutions in WEIGHTS."""
-        features = {}
-        x = images
-        for index, channels in CONVOLUTIONS.items():
-            if index in POOLED_BEFORE:
-                x = nn.max_pool(x, (2, 2), (2, 2))
-            conv = Conv(
-                channels, 3, padding=1, pad_mode="zero", use_bias=True, dtype=self.dtype,
-                name=f"conv{index}",
-            )  # fmt: skip
-            x = nn.relu(conv(x))
-            if index in WEIGHTS:
-                features[index] = x
-        return features
+        layers = _convolutions(images, CONVOLUTIONS, POOLED_BEFORE, self.dtype)
+        return {index: features for index, features in layers if index in WEIGHTS}
 
 
 class VGG16Features(nn.Module):
@@ -65,15 +55,22 @@ class VGG16Features(nn.Module):
     def __call__(self, images: Array) -> Array:
         """RGB images (n, h, w, 3) in [-1, 1] to features (n, h/8, w/8, 512)."""
         x = (images[..., ::-1] + 1) * 127.5 - jnp.asarray(MEAN_BGR, images.dtype)[None, None, None]
-        for index, channels in CONVOLUTIONS_16.items():
-            if index in POOLED_BEFORE_16:
-                x = nn.max_pool(x, (2, 2), (2, 2))
-            conv = Conv(
-                channels, 3, padding=1, pad_mode="zero", use_bias=True, dtype=self.dtype,
-                name=f"conv{index}",
-            )  # fmt: skip
-            x = nn.relu(conv(x))
+        *_, (_, x) = _convolutions(x, CONVOLUTIONS_16, POOLED_BEFORE_16, self.dtype)
         return x
+
+
+def _convolutions(
+    x: Array, channels: Mapping[int, int], pooled_before: Sequence[int], dtype: Any
+) -> Iterator[tuple[int, Array]]:
+    """Index and rectified output of each 3x3 convolution of a compact module, in turn."""
+    for index, features in channels.items():
+        if index in pooled_before:
+            x = nn.max_pool(x, (2, 2), (2, 2))
+        conv = Conv(
+            features, 3, padding=1, pad_mode="zero", use_bias=True, dtype=dtype, name=f"conv{index}"
+        )
+        x = nn.relu(conv(x))
+        yield index, x
 
 
 def invariant_perceptual_distance(
@@ -94,7 +91,7 @@ def perceptual_distance(
 ) -> Array:
     """Weighted sum of the mean absolute differences of features.
 
-    images, target: (n, h, w, 3) in [-1, 1], not normalised by ImageNet's statistics, as in the
+    images, target: (n, h, w, 3) in [-1, 1], not normalized by ImageNet's statistics, as in the
     authors' code. No gradient goes to the target. Source: pix2pixHD section 3.3 and its code.
     """
     ours = network.apply(variables, images)

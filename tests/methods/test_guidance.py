@@ -180,9 +180,9 @@ def test_counts(name, network, parameters):
 
 def test_count_of_the_map_upsampler():
     maps = jax.ShapeDtypeStruct((1, 16, 16, 1), jnp.float32)
-    made, variables = jax.eval_shape(MapUpsampler().init_with_output, jax.random.key(0), maps)
+    output, variables = jax.eval_shape(MapUpsampler().init_with_output, jax.random.key(0), maps)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 75_649
-    assert made.shape == (1, 128, 128, 1)
+    assert output.shape == (1, 128, 128, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What MUNIT alone promises: the authors' numbers, counts, styles, and the perceptual loss."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -43,10 +44,13 @@ def config_of(variant="", **fields):
     return config
 
 
+def named(file, key):
+    return dict(zip(file[f"{key}_names"].tolist(), file[key].tolist(), strict=True))
+
+
 def fields_of(file):
     """What the file's networks need in config.method."""
-    meta = dict(zip(file["meta_names"].tolist(), file["meta"].tolist(), strict=True))
-    return {ours: meta[theirs] for theirs, ours in FIELDS.items()}
+    return {ours: named(file, "meta")[theirs] for theirs, ours in FIELDS.items()}
 
 
 @pytest.fixture(scope="module")
@@ -56,13 +60,10 @@ def file():
 
 @pytest.fixture(scope="module")
 def method(file):
-    weights = dict(zip(file["weights_names"].tolist(), file["weights"].tolist(), strict=True))
-    config = config_of(
-        image_size=64, **fields_of(file), **{WEIGHTS[name]: x for name, x in weights.items()}
-    )
-    meta = dict(zip(file["meta_names"].tolist(), file["meta"].tolist(), strict=True))
+    weights = {WEIGHTS[name]: value for name, value in named(file, "weights").items()}
+    config = config_of(image_size=64, **fields_of(file), **weights)
     config.optimizer.learning_rate = float(file["learning_rate"])
-    config.optimizer.decay_every = meta["step_size"]
+    config.optimizer.decay_every = named(file, "meta")["step_size"]
     return methods.create(config)
 
 
@@ -72,14 +73,13 @@ def variables_of(file, dtype=np.float64):
 
 def test_encoders_and_discriminators_equal_the_authors(file, method, x64):
     variables, images = variables_of(file), pictures_of(file, 0)
+    encode = quick_jit(partial(method.networks["generator_a"].apply, method="encode"))
+    discriminate = quick_jit(method.networks["discriminator_a"].apply)
     for domain, image in images.items():
-        name = f"generator_{domain}"
-        encode = quick_jit(lambda v, x, n=name: method.networks[n].apply(v, x, method="encode"))
-        content, style = encode(variables[name], image)
+        content, style = encode(variables[f"generator_{domain}"], image)
         close(content, nhwc(file[f"forward/gen_{domain}/content"]), 1e-9)
         close(style, file[f"forward/gen_{domain}/style"][..., 0, 0], 1e-9)
-        name = f"discriminator_{domain}"
-        scales = quick_jit(method.networks[name].apply)(variables[name], image).logits
+        scales = discriminate(variables[f"discriminator_{domain}"], image).logits
         assert len(scales) == 3
         for i, logits in enumerate(scales):
             close(logits, nhwc(file[f"forward/dis_{domain}/{i}"]), 1e-9)
@@ -208,13 +208,12 @@ def test_parameter_counts():
             tree = tree[part]
         return sum(leaf.size for leaf in jax.tree.leaves(tree))
 
+    parts = {"style_encoder": 2_764_936, "content_encoder": 5_385_856, "decoder": 5_754_627}
+    parts["mlp"] = 1_120_768
     for domain in "ab":
         generator = (f"generator_{domain}", "params")
         assert count(*generator) == 15_026_187
-        assert count(*generator, "style_encoder") == 2_764_936
-        assert count(*generator, "content_encoder") == 5_385_856
-        assert count(*generator, "decoder") == 5_754_627
-        assert count(*generator, "mlp") == 1_120_768
+        assert {part: count(*generator, part) for part in parts} == parts
         assert count(f"discriminator_{domain}") == 8_271_171
         assert count(f"discriminator_{domain}", "params", "scale1") == 2_757_057
     assert sum(map(count, state.variables)) == 46_594_716
@@ -222,17 +221,13 @@ def test_parameter_counts():
 
 def test_initialization_is_the_authors():
     method = methods.create(config_of(width=16, discriminator_width=16, mlp_width=64))
-    initialize = quick_jit(
-        lambda key: [method.initialize(name, key) for name in ("generator_a", "discriminator_b")]
-    )
+    names = ("generator_a", "discriminator_b")
+    initialize = quick_jit(lambda key: [method.initialize(name, key) for name in names])
     variables = initialize(jax.random.key(0))
     generator, discriminator = (x["params"] for x in variables)
-    for kernel in (
-        generator["content_encoder"]["down2"]["kernel"],
-        generator["style_encoder"]["down4"]["kernel"],
-        generator["decoder"]["up1"]["kernel"],
-        generator["mlp"]["output"]["kernel"],
-    ):
+    for path in ("content_encoder/down2", "style_encoder/down4", "decoder/up1", "mlp/output"):
+        part, layer = path.split("/")
+        kernel = generator[part][layer]["kernel"]
         np.testing.assert_allclose(kernel.std(), (2 / kernel[..., 0].size) ** 0.5, rtol=0.03)
     gamma = generator["decoder"]["up1_norm"]["gamma"]
     assert 0 <= gamma.min() < 0.25 and 0.75 < gamma.max() <= 1
@@ -262,9 +257,8 @@ def test_a_drawn_style_belongs_to_its_example_whatever_the_batch(tiny):
     assert len(np.unique(three.extras["style"])) == 3 * method.style_size
     other = draw(variables, images["b"], jax.random.key(8))
     assert not np.any(other.extras["style"] == three.extras["style"])
-    given = method.generate(
-        variables, {"image": images["b"], "style": three.extras["style"]}, "b2a"
-    )
+    inputs = {"image": images["b"], "style": three.extras["style"]}
+    given = method.generate(variables, inputs, "b2a")
     np.testing.assert_allclose(given.images, three.images, atol=1e-5)
 
 
@@ -283,9 +277,8 @@ def test_inputs_and_networks_of_a_direction(tiny):
     inputs = method.inputs("b2a")
     assert inputs["image"].shape == (32, 32, 3) and inputs["image"].multiple == 4
     assert inputs["style"].optional and not inputs["image"].optional
-    assert {name: spec.shape for name, spec in method.batch_spec(5).items()} == {
-        "a": (5, 32, 32, 3), "b": (5, 32, 32, 3)
-    }  # fmt: skip
+    shapes = {name: spec.shape for name, spec in method.batch_spec(5).items()}
+    assert shapes == dict.fromkeys("ab", (5, 32, 32, 3))
     for call in (method.inputs, method.networks_for):
         with pytest.raises(ConfigError, match="direction is 'c2d'"):
             call("c2d")
@@ -297,9 +290,8 @@ def test_panels(tiny):
     method, variables, images = tiny
     figures = quick_jit(method.panels)(variables, images, jax.random.key(0))
     assert list(figures) == ["a2b", "b2a"]
-    assert list(figures["a2b"]) == [
-        "source", "reconstruction", "style 1", "style 2", "style 3", "example", "guided", "cycle",
-    ]  # fmt: skip
+    expected = "source, reconstruction, style 1, style 2, style 3, example, guided, cycle"
+    assert ", ".join(figures["a2b"]) == expected
     for columns in figures.values():
         assert {images.shape for images in columns.values()} == {(3, 32, 32, 3)}
     np.testing.assert_array_equal(figures["b2a"]["example"], images["a"])
@@ -342,14 +334,11 @@ def vgg16():
 
 def test_the_perceptual_loss_equals_the_authors(file, vgg16, x64, monkeypatch):
     monkeypatch.setattr("ganattn.interop.vgg.read_torch", lambda path: vgg16)
-    method = methods.create(
-        config_of("tiny", perceptual_weight=1.0, perceptual_weights="vgg16.pth")
-    )
+    method = methods.create(config_of("tiny", perceptual_weight=1.0, perceptual_weights="vgg.pth"))
     variables = method.initialize("perceptual", jax.random.key(0))
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == 14_714_688
-    image, target = (
-        nhwc(file[f"perceptual/{name}"]).astype(np.float64) for name in ("image", "target")
-    )
+    arrays = (nhwc(file[f"perceptual/{name}"]) for name in ("image", "target"))
+    image, target = (array.astype(np.float64) for array in arrays)
     network = VGG16Features()
 
     def loss(image, variables):
@@ -365,8 +354,7 @@ def test_the_perceptual_loss_equals_the_authors(file, vgg16, x64, monkeypatch):
 
 def test_the_perceptual_term_enters_the_total(vgg16, monkeypatch):
     monkeypatch.setattr("ganattn.interop.vgg.read_torch", lambda path: vgg16)
-    fields = {"perceptual_weight": 2.0, "perceptual_weights": "vgg16.pth"}
-    method = methods.create(config_of("tiny", **fields))
+    method = methods.create(config_of("tiny", perceptual_weight=2.0, perceptual_weights="vgg.pth"))
     state = jax.eval_shape(method.create_state, jax.random.key(0))
     assert "perceptual" not in {n for names in method.groups.values() for n in names}
     new, metrics = jax.eval_shape(method.train_step, state, method.batch_spec(1))
@@ -400,9 +388,7 @@ def test_the_rate_is_halved():
     config.optimizer.decay_every = 0
     with pytest.raises(ConfigError, match=r"decay_every is 0: give at least 1"):
         methods.create(config)
-    rates = []
-    method = methods.create(config_of())
-    chain = method.optimizers["generator"]
+    rates, chain = [], methods.create(config_of()).optimizers["generator"]
     for count in (0, 99_999, 100_000, 999_999):
         state = jax.tree.map(
             lambda x, n=count: jnp.full_like(x, n) if x.dtype == jnp.int32 else x,

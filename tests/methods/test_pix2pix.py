@@ -62,7 +62,7 @@ def test_eight_devices_equal_one(variant, backend, x64):
 
 
 @pytest.mark.parametrize("variant", ["tiny", "tiny,running_statistics"])
-def test_translation_of_a_picture_does_not_depend_on_the_others(variant):
+def test_translation_of_an_image_does_not_depend_on_the_others(variant):
     method = method_of(variant)
     variables = jax.jit(method.create_state)(jax.random.key(0)).variables
     images = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32, 3)).astype("f")
@@ -72,7 +72,7 @@ def test_translation_of_a_picture_does_not_depend_on_the_others(variant):
     assert np.abs(together).max() <= 1
 
 
-def test_test_statistics_choose_the_picture_or_the_averages():
+def test_test_statistics_choose_the_image_or_the_averages():
     images = np.random.default_rng(0).uniform(-1, 1, (1, 32, 32, 3)).astype("f")
     batch, running = (method_of(f"tiny{v}") for v in ("", ",running_statistics"))
     variables = jax.jit(batch.create_state)(jax.random.key(0)).variables

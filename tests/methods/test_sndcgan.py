@@ -20,7 +20,7 @@ from ganattn.networks.outputs import DiscriminatorOutput, GeneratorOutput
 
 VARIANTS = "spap_c2f", "vanilla"
 MANY = 60
-MOVED = ["batch_stats", "spectral"]
+CARRIED = ["batch_stats", "spectral"]
 RNG = np.random.default_rng(0)
 
 
@@ -74,7 +74,7 @@ def test_until_the_start_spap_is_the_plain_generator_bit_for_bit(states):
 
     def make(network, variables):
         both = [
-            network.apply(variables, vectors, kind, kind == "batch", mutable=MOVED)[0]
+            network.apply(variables, vectors, kind, kind == "batch", mutable=CARRIED)[0]
             for kind in ("running", "batch")
         ]
         return [each.images for each in both]
@@ -202,7 +202,7 @@ def test_rng_draws_what_is_not_given():
 
 
 def one_step(method, devices=None):
-    """(state before, after) a step on 32 pictures."""
+    """(state before, after) a step on 32 images."""
     mesh = parallel.create_mesh(jax.devices()[: devices or 1])
     state = quick_jit(method.create_state)(jax.random.key(0))
     state = jax.device_put(state, parallel.replicated(mesh))
@@ -259,7 +259,7 @@ def test_ten_steps_on_eight_devices_equal_one(x64):
     eight = train(found.step, parallel.replicate(create, parallel.create_mesh())(found.given))
     for name, value in one[1].items():
         np.testing.assert_allclose(eight[1][name], value, 1e-5, err_msg=name)
-    # Biases before a batch normalisation have no gradient but rounding, which Adam makes steps of.
+    # Biases before a batch normalization have no gradient but rounding, which Adam makes steps of.
     for words in (("discriminator", "params"), ("generator", "params", "kernel")):
         others = leaves(eight[0], *words)
         for name, value in leaves(one[0], *words).items():

@@ -114,7 +114,7 @@ def test_parameters_are_as_many_as_the_authors(name, variant, expected):
 @pytest.mark.parametrize(
     ("size", "new_size", "picked"),
     [
-        (7, 3, [0, 2, 4]),  # half-pixel centres would give 1, 3, 5
+        (7, 3, [0, 2, 4]),  # half-pixel centers would give 1, 3, 5
         (5, 2, [0, 2]),
         (9, 4, [0, 2, 4, 6]),
         (3, 5, [0, 0, 1, 1, 2]),
@@ -148,7 +148,7 @@ def test_edges_are_on_both_sides_of_a_boundary():
         ("tiny", {"condition_channels": 5, "use_instances": False}),
     ],
 )
-def test_variants_step_and_synthesise(variant, fields):
+def test_variants_step_and_synthesize(variant, fields):
     """By shapes alone: what they compute is put together from what is compared elsewhere."""
     method = method_of("dagan", variant, **fields)
     shape, batch = (2, method.height, method.width), method.batch_spec(2)
@@ -211,7 +211,12 @@ def test_a_style_is_an_image_or_a_code_or_drawn_or_the_mean(gaugan):
         inputs = {"label": label} if style is None else {"label": label, "style": style}
         return np.asarray(apply(variables, inputs, rng=rng).images)
 
-    assert method.inputs()["style"].optional
+    specs = method.inputs()
+    assert specs["style"] == ("image", (32, 32, 3), True, None, 0, False)
+    # The generator's dense layer fixes the size.
+    assert {spec.multiple for spec in specs.values()} == {None}
+    with pytest.raises(ConfigError, match="64 x 64 pixels: with a style encoder give 32 x 32"):
+        method.generate(variables, {"label": np.zeros((1, 64, 64, 1), np.int32)})
     code, _ = method.networks["encoder"].apply(variables["encoder"], batch["image"])
     by_image = generate(batch["image"])
     np.testing.assert_allclose(generate(code), by_image, atol=1e-6)

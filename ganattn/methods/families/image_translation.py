@@ -56,7 +56,6 @@ def check_config(config: ConfigDict, multiple: int) -> None:
     check(config, "method.discriminator", choices=("patch", "pixel"))
     check(config, "method.adversarial", choices=losses.ADVERSARIAL)
     check(config, "method.test_statistics", choices=TEST_STATISTICS)
-    check(config, "method.dtype", choices=DTYPES)
     check(config, "method.discriminator_layers", least=1)
     check(config, "method.pool_size", least=0)
     method = config.method

@@ -1,6 +1,7 @@
 """Translation learned from pairs: what pix2pix and paired spatial guidance share."""
 
 import dataclasses
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -14,11 +15,13 @@ from ganattn.methods.base import (
     Direction,
     Input,
     Method,
+    Output,
     Panels,
     apply_passes,
     as_metrics,
     columns,
     dtype_of,
+    images_spec,
 )
 from ganattn.state import TrainState, Tree, Variables, split_networks
 
@@ -55,8 +58,7 @@ class Paired(Method):
 
     def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
         """Pairs "a" and "b", (count, h, w, 3) in [-1, 1]."""
-        shape = (count, self.image_size, self.image_size, 3)
-        return dict.fromkeys("ab", jax.ShapeDtypeStruct(shape, jnp.float32))
+        return dict.fromkeys("ab", images_spec(count, self.image_size, self.image_size, 3))
 
     def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
         """The "image" to translate."""
@@ -70,7 +72,7 @@ class Paired(Method):
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
         """An image, for the discriminator a pair of images."""
         channels = 6 if name == DISCRIMINATOR else 3
-        return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, channels), jnp.float32)
+        return images_spec(1, self.image_size, self.image_size, channels)
 
     def step(
         self, state: TrainState, batch: Mapping[str, Array], draws: Mapping[str, Array]
@@ -90,12 +92,9 @@ class Paired(Method):
             self.examples.vary(generator),
             has_aux=True,
         )
-        discriminator, statistics = split_networks(state.variables, (DISCRIMINATOR,))
-        loss = jax.grad(self._discriminator_loss, has_aux=True)
-        gradients, (statistics, metrics) = loss(
-            self.examples.vary(discriminator), statistics, a, b, jax.lax.stop_gradient(fake)
+        state, metrics = self.minimize(
+            state, "discriminator", self._discriminator_loss, a, b, jax.lax.stop_gradient(fake)
         )
-        state = self.update(state, "discriminator", gradients, statistics)
 
         discriminator, statistics = split_networks(state.variables, (DISCRIMINATOR,))
         loss = jax.grad(self._generator_loss, has_aux=True)
@@ -132,6 +131,25 @@ class Paired(Method):
     def remember(self, state: TrainState, batch: Mapping[str, Array], output: Any) -> TrainState:
         """The state with what the next visit needs of the discriminator's output for the fakes."""
         return state
+
+    def generate(
+        self,
+        variables: Mapping[str, Variables],
+        inputs: Mapping[str, Array],
+        direction: str | None = None,
+        rng: Array | None = None,
+    ) -> Output:
+        """Translations of inputs["image"] (n, h, w, 3) in [-1, 1], without dropout.
+
+        h and w are multiples of `multiple`. Raises ConfigError for an unknown direction.
+        """
+        self.direction(direction)
+        dtype = dtype_of({GENERATOR: variables[GENERATOR]})
+        return self._translate(variables, inputs["image"].astype(dtype))
+
+    @abstractmethod
+    def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
+        """`generate` for images in the networks' precision."""
 
     def panels(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array

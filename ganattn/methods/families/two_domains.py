@@ -1,4 +1,4 @@
-"""Unpaired translation between two domains, with a generator for each direction."""
+"""Unpaired translation between two domains."""
 
 import dataclasses
 from abc import abstractmethod
@@ -9,11 +9,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import Array
-from ml_collections import ConfigDict
 
 from ganattn import losses
 from ganattn.memory import ImagePool
-from ganattn.methods.base import Direction, Input, Method, Output, Panels, columns, dtype_of
+from ganattn.methods.base import (
+    Direction,
+    Input,
+    Method,
+    Output,
+    Panels,
+    columns,
+    dtype_of,
+    images_spec,
+)
 from ganattn.state import TrainState, Variables
 
 DOMAINS = ("a", "b")
@@ -37,7 +45,9 @@ class CycleWeights:
 
 @dataclasses.dataclass(frozen=True)
 class TwoDomains(Method):
-    """Networks "generator_a2b" and "generator_b2a", and discriminators for each domain.
+    """Two generators, and discriminators for each domain.
+
+    Generators are "generator_a2b" and "generator_b2a" unless a method overrides `networks_for`.
 
     image_size: height and width of the training images. multiple: heights and widths that are
     multiples of it can be translated; None if only `image_size` can. pool_size: number of earlier
@@ -48,31 +58,33 @@ class TwoDomains(Method):
     multiple: int | None = 4
     pool_size: int = 0
 
-    @classmethod
-    def values_of(cls, method: ConfigDict) -> dict[str, Any]:
-        """The fields that config.method has values for, under the same names."""
-        return {f.name: method[f.name] for f in dataclasses.fields(cls) if f.name in method}
-
     @abstractmethod
     def _translate(
-        self, variables: Mapping[str, Variables], images: Array, direction: Direction
+        self,
+        variables: Mapping[str, Variables],
+        inputs: Mapping[str, Array],
+        direction: Direction,
+        rng: Array | None,
     ) -> Output:
-        """One direction's translation of images (n, h, w, 3), in the networks' precision."""
+        """`generate` of one direction, with inputs in the networks' precision."""
 
     def batch_spec(self, count: int) -> Mapping[str, jax.ShapeDtypeStruct]:
-        shape = (count, self.image_size, self.image_size, 3)
-        return {domain: jax.ShapeDtypeStruct(shape, jnp.float32) for domain in DOMAINS}
+        """Images "a" and "b", (count, h, w, 3) in [-1, 1]."""
+        return dict.fromkeys(DOMAINS, images_spec(count, self.image_size, self.image_size, 3))
 
     def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
+        """The "image" to translate."""
         self.direction(direction)
         shape = (self.image_size, self.image_size, 3)
         return {"image": Input("image", shape, multiple=self.multiple)}
 
     def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
+        """The direction's generator; the first network named is one that `generate` needs."""
         return (f"generator_{self.direction(direction)}",)
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct((1, self.image_size, self.image_size, 3), jnp.float32)
+        """An image."""
+        return images_spec(1, self.image_size, self.image_size, 3)
 
     def generate(
         self,
@@ -83,9 +95,10 @@ class TwoDomains(Method):
     ) -> Output:
         """The translation of inputs["image"] (n, h, w, 3) in [-1, 1]."""
         checked = self.direction(direction)
-        name = f"generator_{checked}"
-        images = inputs["image"].astype(dtype_of({name: variables[name]}))
-        return self._translate(variables, images, checked)
+        name = self.networks_for(checked)[0]
+        dtype = dtype_of({name: variables[name]})
+        arrays = {key: jnp.asarray(x, dtype) for key, x in inputs.items()}
+        return self._translate(variables, arrays, checked, rng)
 
     def panels(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
