@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganattn.errors import ConfigError
-from ganattn.evaluation.examples import Example, Examples
+from ganattn.evaluation.examples import Example, ExampleStream
 from ganattn.evaluation.labels import by_class, true_labels
 from ganattn.evaluation.metrics import MeanOverImages, Metric
 from ganattn.evaluation.options import Settings
@@ -98,7 +98,7 @@ class AttentionByClass(Metric):
         ("average_frequency", "average", ""),
     )
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         self._set, self._read = true_labels(examples, settings, "source")
         self._counts = ClassAttention(len(self._set))

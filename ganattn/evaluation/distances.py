@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganattn.errors import ConfigError, DataError
-from ganattn.evaluation.examples import Example, Examples, ImageSet
+from ganattn.evaluation.examples import Example, ExampleStream, ImageSet
 from ganattn.evaluation.features import BATCH, InceptionFeatures, extract, provenance
 from ganattn.evaluation.metrics import Metric
 from ganattn.evaluation.options import BLOCK, MEAN_WEIGHTS, SEED, SUBSET_SIZE, SUBSETS, Settings
@@ -179,7 +179,7 @@ class FeatureDistances(Metric):
     Outputs that are a set of files or an array are read as one, so that their features are cached.
     """
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         self._features = settings.features or InceptionFeatures.random()
         self._sides: dict[str, Any] = {"real": examples.real}

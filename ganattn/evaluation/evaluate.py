@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ganattn.evaluation import metrics as registry
-from ganattn.evaluation.examples import Example, Examples, as_uint8, of_images
+from ganattn.evaluation.examples import Example, ExampleStream, as_uint8, of_images
 from ganattn.evaluation.options import Settings
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.figures import save_grid, save_image
@@ -101,7 +101,7 @@ def describe_classes(result: Result) -> str:
 
 
 def _consume(
-    examples: Examples,
+    examples: ExampleStream,
     metrics: Sequence[registry.Metric],
     settings: Settings,
     output: Path | None = None,

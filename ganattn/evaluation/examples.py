@@ -1,4 +1,4 @@
-"""Examples: generated images one by one, with what is known about each; sets of image files."""
+"""Generated images one by one, with what is known about each; sets of image files."""
 
 import dataclasses
 import hashlib
@@ -57,7 +57,7 @@ class Example:
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
+class ExampleStream:
     """A stream of examples, and the sets of images that they are compared with.
 
     title: of progress bars. stream: yields every example, from the first one, at each call. count:
@@ -150,8 +150,8 @@ def image_set(images: Any, title: str = "images", size: int | None = None) -> Im
     return result if size is None else _resized(result, size)
 
 
-def of_images(fakes: Any, reals: Any, source: Any = None, size: int | None = None) -> Examples:
-    """Examples of images produced by any tool; reals and source are paired with them by number.
+def of_images(fakes: Any, reals: Any, source: Any = None, size: int | None = None) -> ExampleStream:
+    """A stream of images produced by any tool; reals and source are paired with them by number.
 
     fakes, reals, source: what `image_set` takes; reals may be None, or the path of an .npz file of
     statistics. size: see `image_set`.
@@ -184,7 +184,7 @@ def of_images(fakes: Any, reals: Any, source: Any = None, size: int | None = Non
             )
 
     known = frozenset(fields)
-    return Examples("fakes", stream, outputs.count or 0, known, real, origin, outputs)
+    return ExampleStream("fakes", stream, outputs.count or 0, known, real, origin, outputs)
 
 
 def as_uint8(image: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from ganattn.data.images import to_float
 from ganattn.errors import DataError
 from ganattn.evaluation.attention import heatmap_iou
-from ganattn.evaluation.examples import Example, Examples, as_uint8
+from ganattn.evaluation.examples import Example, ExampleStream, as_uint8
 from ganattn.evaluation.metrics import MeanOverImages, Metric
 from ganattn.evaluation.options import Settings
 from ganattn.runs.results import Result
@@ -126,7 +126,7 @@ class Truth(Metric):
 
     needs = ("source", "target", "mask")
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         self._sums, self._pixels = np.zeros(3), np.zeros(3)
         self._ious: list[float] = []

@@ -13,7 +13,7 @@ from PIL import Image
 from ganattn.data.images import find_images, read_ids
 from ganattn.data.palettes import palette
 from ganattn.errors import ConfigError, DataError
-from ganattn.evaluation.examples import Example, Examples, as_uint8
+from ganattn.evaluation.examples import Example, ExampleStream, as_uint8
 from ganattn.evaluation.metrics import Metric
 from ganattn.evaluation.options import Settings
 from ganattn.runs.results import Result
@@ -212,7 +212,7 @@ def _resized_ids(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 
 
 def true_labels(
-    examples: Examples, settings: Settings, side: Literal["source", "target"]
+    examples: ExampleStream, settings: Settings, side: Literal["source", "target"]
 ) -> tuple[LabelSet, Callable[[Example], np.ndarray]]:
     """The classes, and a function from an example to its true class numbers (h, w).
 
@@ -236,7 +236,7 @@ class _PredictedLabels(Metric):
 
     side: Literal["source", "target"]
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         self._set, self._read = true_labels(examples, settings, self.side)
         self._counts = np.zeros((len(self._set) + 1, len(self._set)), np.int64)
@@ -280,7 +280,7 @@ class SegmentedLabels(_PredictedLabels):
 
     side = "source"
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         if settings.segmenter is None:
             raise ConfigError(
                 "fcn needs a segmenter with weights of your own: --segmenter MODULE:FUNCTION, from "
@@ -299,7 +299,7 @@ class PaintedLabels(_PredictedLabels):
 
     side = "target"
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         if self._set.colours is None:
             raise ConfigError("labels needs a --label-set with colours, such as cityscapes")

@@ -15,7 +15,7 @@ from ganattn import data, methods
 from ganattn.data.batches import Batches
 from ganattn.data.examples import numbered
 from ganattn.errors import DataError
-from ganattn.evaluation.examples import Example, Examples, ImageSet, Named, as_uint8, digest_of
+from ganattn.evaluation.examples import Example, ExampleStream, ImageSet, Named, as_uint8, digest_of
 from ganattn.inference.batched import Batched
 from ganattn.inference.model import generate_each, seeded
 from ganattn.methods.base import Direction
@@ -68,7 +68,7 @@ class Snapshot:
         variables = with_averages(trees["variables"], trees["ema"])
         return cls(method, variables, int(meta["step"]), data.create(config), samples)
 
-    def examples(self, direction: str | None = None) -> Examples:
+    def examples(self, direction: str | None = None) -> ExampleStream:
         """The examples of one direction, one for each test example.
 
         Their `stream` raises DataError for an output that is not finite. Raises ConfigError for an
@@ -90,7 +90,7 @@ class Snapshot:
         if f"{way.source}_mask" in truth:
             fields.add("mask")
         known = frozenset(fields)
-        return Examples(
+        return ExampleStream(
             str(way),
             lambda: self._stream(way, names, from_noise, known),
             len(names),

@@ -13,7 +13,7 @@ from ganattn.report.matching import (
     newest,
     wanted_config,
 )
-from ganattn.report.tables import Column, Row, Table, Training
+from ganattn.report.tables import Column, TableRow, Table, Training
 from ganattn.runs.logs import Run
 from ganattn.runs.results import QUALIFIERS
 
@@ -80,7 +80,7 @@ def _group(table: Table, group: str, matched: Matches) -> list[str]:
     ]
 
 
-def _value(table: Table, row: Row, column: Column, matched: Matches) -> str:
+def _value(table: Table, row: TableRow, column: Column, matched: Matches) -> str:
     training = row.training(column)
     if training is None:
         return ELSEWHERE
