@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ganattn.data.palettes import IDS, palette
+from ganattn.runs.storage import write_atomic
 
 SMALLEST_CELL = 128  # pixels; smaller images are enlarged by an integer factor
 GAP = 4  # pixels of white between cells and around them
@@ -146,23 +147,15 @@ def save_image(path: str | os.PathLike, image: Image.Image | np.ndarray) -> None
     image: Pillow's, or (h, w, 3) uint8. The suffix of the file selects the format. Raises
     ValueError for a suffix that Pillow does not know.
     """
-    path = cast(
-        Path, path if isinstance(path, PurePath) else Path(path)
-    )  # a bucket's is not a Path
+    path = path if isinstance(path, PurePath) else Path(path)  # a bucket's path is not a Path
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    content = io.BytesIO()
-    if path.suffix.lower() not in Image.registered_extensions():
+    formats, content = Image.registered_extensions(), io.BytesIO()
+    if path.suffix.lower() not in formats:
         raise ValueError(f"unknown file extension: {path.suffix}")
     # quality is an option of JPEG; other formats ignore it
-    image.save(content, Image.registered_extensions()[path.suffix.lower()], quality=95)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        temporary.write_bytes(content.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    image.save(content, formats[path.suffix.lower()], quality=95)
+    write_atomic(cast(Path, path), content.getvalue())
 
 
 def _pixels(images: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from ganattn.evaluation.metrics import METRICS
 from ganattn.evaluation.options import add_options
 from ganattn.report import comparison as text
 from ganattn.report import matching as runs
-from ganattn.report.tables import Column, TableRow, Table, names, read_table
+from ganattn.report.tables import Column, Table, TableRow, names, read_table
 from ganattn.runs.logs import Run
 from ganattn.runs.results import append_results, read_results
 

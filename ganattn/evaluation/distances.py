@@ -42,10 +42,9 @@ def frechet_distance(fakes: Statistics, reals: Statistics) -> float:
 
 def _from_features(fakes: Statistics, reals: Statistics) -> tuple[float, float]:
     """With S = A'A the square root's trace is the sum of the singular values of A1 A2'."""
-    for each in (fakes, reals):
-        if each.count < 2:
-            raise DataError(f"a covariance needs two images, there is {each.count}: give more")
-    one, other = (each.centred / np.sqrt(each.count - 1) for each in (fakes, reals))
+    if 1 in (fakes.count, reals.count):
+        raise DataError("a covariance needs two images, there is 1: give more")
+    one, other = (each.centered / np.sqrt(each.count - 1) for each in (fakes, reals))
     overlap = np.linalg.svd(one @ other.T, compute_uv=False).sum()
     return float((one**2).sum() + (other**2).sum()), float(overlap)
 

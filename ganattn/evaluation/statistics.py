@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import os
 import zipfile
 from functools import cached_property
@@ -15,6 +16,7 @@ from tqdm import tqdm
 from ganattn.errors import DataError
 from ganattn.evaluation.examples import ImageSet, image_set
 from ganattn.evaluation.features import BATCH, Features, extract, provenance
+from ganattn.runs.storage import write_atomic
 
 KEEP = 10_000  # images whose features are kept: 80 MB of Inception's
 
@@ -23,13 +25,13 @@ KEEP = 10_000  # images whose features are kept: 80 MB of Inception's
 class Statistics:
     """What FID and KID need of a set of images.
 
-    mean: (d,) and spread: (d, d) float64, the sum of outer products around the mean, or None where
-    features (count, d) float32 are kept.
+    count: number of images, 0 where it is unknown. mean: (d,) float64. second: (d, d) float64, the
+    unbiased covariance, or None where it follows from features (count, d) float32.
     """
 
     count: int
     mean: np.ndarray
-    spread: np.ndarray | None = None
+    second: np.ndarray | None = None
     features: np.ndarray | None = None
 
     @classmethod
@@ -42,15 +44,15 @@ class Statistics:
     @cached_property
     def covariance(self) -> np.ndarray:
         """(d, d) float64, unbiased; raises DataError for fewer than two images."""
-        if self.count < 2:
-            raise DataError(f"a covariance needs two images, there is {self.count}: give more")
-        if self.spread is not None:
-            return self.spread / (self.count - 1)
-        centred = self.centred
-        return centred.T @ centred / (self.count - 1)
+        if self.count == 1:
+            raise DataError("a covariance needs two images, there is 1: give more")
+        if self.second is not None:
+            return self.second
+        centered = self.centered
+        return centered.T @ centered / (self.count - 1)
 
     @property
-    def centred(self) -> np.ndarray:
+    def centered(self) -> np.ndarray:
         """(n, d) float64: the kept features without their mean."""
         if self.features is None:
             raise DataError("the features were not kept, only their mean and covariance")
@@ -81,10 +83,8 @@ class Statistics:
             raise DataError(f"{path} has no mu (d,) and sigma (d, d): give a file of statistics")
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise DataError(f"{path} holds values that are not finite: recreate the statistics")
-        count = int(arrays.get("count", 0))
-        loaded = cls(count, np.asarray(mean, np.float64), None, None)
-        loaded.__dict__["covariance"] = np.asarray(covariance, np.float64)
-        return loaded
+        moments = (np.asarray(moment, np.float64) for moment in (mean, covariance))
+        return cls(int(arrays.get("count", 0)), *moments)
 
 
 class Moments:
@@ -119,9 +119,9 @@ class Moments:
             self._mean = np.zeros(features.shape[1])
             self._spread = np.zeros((features.shape[1],) * 2)
         mean = features.mean(0)
-        centred, shift = features - mean, mean - self._mean
+        centered, shift = features - mean, mean - self._mean
         total = self._count + len(features)
-        self._spread += centred.T @ centred
+        self._spread += centered.T @ centered
         self._spread += np.outer(shift, shift) * (self._count * len(features) / total)
         self._mean = self._mean + shift * (len(features) / total)
         self._count = total
@@ -132,7 +132,7 @@ class Moments:
             raise DataError("at least two images are needed for statistics, there are none")
         if self._kept is not None:
             return Statistics.of(np.concatenate(self._kept))
-        return Statistics(self._count, self._mean, self._spread)
+        return Statistics(self._count, self._mean, self._spread / max(self._count - 1, 1))
 
 
 def collect(
@@ -187,14 +187,9 @@ def _restore(path: Path) -> Statistics | None:
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an .npz file atomically; creates its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, content.getvalue())
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

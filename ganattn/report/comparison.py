@@ -13,7 +13,7 @@ from ganattn.report.matching import (
     newest,
     wanted_config,
 )
-from ganattn.report.tables import Column, TableRow, Table, Training
+from ganattn.report.tables import Column, Table, TableRow, Training
 from ganattn.runs.logs import Run
 from ganattn.runs.results import QUALIFIERS
 

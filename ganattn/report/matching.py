@@ -10,7 +10,7 @@ from typing import Any
 
 from ganattn import config as configuration
 from ganattn.errors import DataError
-from ganattn.report.tables import Column, TableRow, Table, Training
+from ganattn.report.tables import Column, Table, TableRow, Training
 from ganattn.runs.logs import Run
 from ganattn.runs.results import Result
 
