@@ -38,7 +38,7 @@ def to_unit(heatmap: Any) -> np.ndarray:
     return ((heatmap - low) / np.where(span > 0, span, 1)).astype(np.float32)
 
 
-def colour(heatmap: Any) -> np.ndarray:
+def color(heatmap: Any) -> np.ndarray:
     """Maps (..., 1) in [0, 1] from blue over green to red: (..., 3) uint8, like OpenCV's JET."""
     centres = np.array([3, 2, 1], np.float32).reshape((1,) * (np.ndim(heatmap) - 1) + (3,))
     ramps = np.clip(1.5 - np.abs(4 * np.asarray(heatmap, np.float32) - centres), 0, 1)
@@ -46,7 +46,7 @@ def colour(heatmap: Any) -> np.ndarray:
 
 
 def overlay(images: Any, heatmap: Any, opacity: float = 0.5) -> np.ndarray:
-    """Lays a coloured heat map over each image: (n, h, w, 3) uint8.
+    """Lays a colored heat map over each image: (n, h, w, 3) uint8.
 
     images: (n, h, w, 3), uint8 or in [-1, 1]. heatmap: (n, h', w', 1) of any range: each map is
     scaled to its own range by `to_unit` and resized bilinearly. opacity: weight of the heat map.
@@ -57,8 +57,8 @@ def overlay(images: Any, heatmap: Any, opacity: float = 0.5) -> np.ndarray:
         np.asarray(Image.fromarray(m[..., 0]).resize((width, height), Image.Resampling.BILINEAR))
         for m in to_unit(heatmap)
     ]
-    colours = colour(np.stack(maps)[..., None])
-    mixed = (1 - opacity) * images.astype(np.float32) + opacity * colours.astype(np.float32)
+    colors = color(np.stack(maps)[..., None])
+    mixed = (1 - opacity) * images.astype(np.float32) + opacity * colors.astype(np.float32)
     return np.round(mixed).astype(np.uint8)
 
 
@@ -66,7 +66,7 @@ def grid(columns: Mapping[str, Any]) -> Image.Image:
     """Draws one row per image and one column per entry, with the entries' names on top.
 
     columns: name -> (n, h, w, 3), uint8 or in [-1, 1], or (n, h', w', 1), a heat map that is laid
-    over the first column, or (n, h, w, 1) integers, label ids that are coloured. Raises ValueError
+    over the first column, or (n, h, w, 1) integers, label ids that are colored. Raises ValueError
     when there is nothing to draw, when the columns differ in their number of images, or when the
     first is a heat map.
     """
@@ -165,7 +165,7 @@ def _pixels(images: Any) -> np.ndarray:
 
 def _drawn(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every column as (n, h, w, 3) uint8."""
-    arrays = {name: _coloured(np.asarray(images)) for name, images in columns.items()}
+    arrays = {name: _colored(np.asarray(images)) for name, images in columns.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     first = next(iter(arrays.values()), np.zeros(0))
     if not first.size or first.ndim != 4 or first.shape[-1] != 3:
@@ -179,8 +179,8 @@ def _drawn(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     }
 
 
-def _coloured(array: np.ndarray) -> np.ndarray:
-    """Label ids in colours; anything else as it is."""
+def _colored(array: np.ndarray) -> np.ndarray:
+    """Label ids in colors; anything else as it is."""
     is_ids = array.ndim == 4 and array.shape[-1] == 1 and np.issubdtype(array.dtype, np.integer)
     return palette("spectrum")[np.clip(array[..., 0], 0, IDS - 1)] if is_ids else array
 

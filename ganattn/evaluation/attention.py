@@ -8,9 +8,10 @@ from numpy.typing import ArrayLike
 
 from ganattn.errors import ConfigError
 from ganattn.evaluation.examples import Example, ExampleStream
-from ganattn.evaluation.labels import by_class, true_labels
+from ganattn.evaluation.labels import by_class, mean_over_classes, true_labels
 from ganattn.evaluation.metrics import MeanOverImages, Metric
 from ganattn.evaluation.options import Settings
+from ganattn.figures import to_unit
 from ganattn.runs.results import Result
 
 
@@ -83,9 +84,7 @@ def stretched(heatmaps: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     A map with a single value becomes zeros.
     """
     large = jax.image.resize(np.asarray(heatmaps, np.float32), (*shape, 1), "bilinear")
-    maps = np.asarray(large, np.float64)[..., 0]
-    low, high = (f(maps, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
-    return (maps - low) / np.where(high > low, high - low, np.inf)
+    return to_unit(large)[..., 0]
 
 
 class AttentionByClass(Metric):
@@ -116,16 +115,13 @@ class AttentionByClass(Metric):
         results = []
         for metric, column, convention in self.COLUMNS:
             values = np.array([row[column] for row in table])
-            finite = values[~np.isnan(values)]
-            results.append(
-                {
-                    "metric": metric,
-                    "value": float(finite.mean()) if finite.size else None,
-                    "per_class": by_class(self._set.names, values),
-                    "samples": samples,
-                    **({"convention": convention} if convention else {}),
-                }
-            )
+            result: Result = {
+                "metric": metric,
+                "value": mean_over_classes(values),
+                "per_class": by_class(self._set.names, values),
+                "samples": samples,
+            }
+            results.append({**result, "convention": convention} if convention else result)
         return results
 
 

@@ -35,9 +35,9 @@ def evaluate_run(
     generated.
     """
     settings = settings or Settings()
-    examples = [snapshot.examples(name) for name in directions or snapshot.method.directions]
+    examples = [snapshot.examples(name) for name in directions or snapshot.model.method.directions]
     prepared = [registry.create(metrics, each, settings) for each in examples]
-    origin: Result = {"step": snapshot.step}
+    origin: Result = {"step": snapshot.model.step}
     if not snapshot.batches.tests.held_out:
         origin["split"] = "training images, there are no test images"
     results = []

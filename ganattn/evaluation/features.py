@@ -69,18 +69,15 @@ class NetworkFeatures:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """(n, h, w, 3) uint8 to (n, d) float32."""
         apply, variables = self._compiled
-        parts = [
-            apply(variables, self._prepare(images[start : start + apply.batch_size]))
-            for start in range(0, len(images), apply.batch_size)
-        ]
-        return np.concatenate(parts).astype(np.float32, copy=False)
+        return apply(variables, self._prepare(images)).astype(np.float32, copy=False)
 
 
 class InceptionFeatures(NetworkFeatures):
     """The features of FID and KID.
 
     load: returns the variables of `networks.inception.Inception`. provenance: its convention is one
-    of those of `network_input`. layer: output of Inception, "2048" for published numbers.
+    of those of `network_input`. layer: output of Inception, "2048" for published numbers. options:
+    batch_size and devices, see `Batched`.
     """
 
     def __init__(
@@ -88,18 +85,14 @@ class InceptionFeatures(NetworkFeatures):
         load: Callable[[], Any],
         provenance: Provenance,
         layer: str = "2048",
-        *,
-        batch_size: int = BATCH,
-        devices: Sequence[jax.Device] | None = None,
+        **options: Any,
     ):
-        network, convention = Inception(), provenance.convention
         super().__init__(
-            lambda variables, images: network.apply(variables, images)[layer],
+            lambda variables, images: Inception().apply(variables, images)[layer],
             load,
             provenance,
-            lambda images: network_input(images, convention),
-            batch_size=batch_size,
-            devices=devices,
+            lambda images: network_input(images, provenance.convention),
+            **options,
         )
 
     @classmethod

@@ -1,5 +1,6 @@
 """Mean and covariance of features in float64, accumulated over images and cached by content."""
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -14,7 +15,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from ganattn.errors import DataError
-from ganattn.evaluation.examples import ImageSet, image_set
+from ganattn.evaluation.examples import ImageSet, image_set, is_statistics
 from ganattn.evaluation.features import BATCH, Features, extract, provenance
 from ganattn.runs.storage import write_atomic
 
@@ -152,13 +153,13 @@ def collect(
     of the network, if both have one. progress: draws a bar on a terminal. Raises DataError for what
     is wrong with an image.
     """
-    if isinstance(images, str | os.PathLike) and Path(images).suffix == ".npz":
+    if is_statistics(images):
         return Statistics.load(images)
     images = image_set(images, title, size)
     path = _cache_path(images, features, cache)
-    cached = None if path is None else _restore(path)
-    if cached is not None:
-        return cached
+    if path is not None:
+        with contextlib.suppress(DataError, KeyError):  # missing or corrupt: computed again
+            return Statistics.of(load_arrays(path)["features"])
     moments, quiet = Moments(keep), None if progress else True
     with tqdm(total=images.count, desc=images.title, unit="image", disable=quiet) as bar:
         for batch in images.batches(getattr(features, "batch_size", BATCH)):
@@ -176,13 +177,6 @@ def _cache_path(images: ImageSet, features: Features, cache: Path | None) -> Pat
         return None
     key = "\n".join([images.digest(), origin.name, origin.convention, origin.digest])
     return cache / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
-
-
-def _restore(path: Path) -> Statistics | None:
-    try:
-        return Statistics.of(np.asarray(load_arrays(path)["features"]))
-    except (DataError, KeyError):  # missing or corrupt: it is computed again
-        return None
 
 
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:

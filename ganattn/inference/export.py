@@ -53,7 +53,7 @@ def export_translator(
     def check(file: Path) -> None:
         _check(bytearray(file.read_bytes()), translate, shape)
 
-    write_atomic(Path(path), exported.serialize(), check)
+    write_atomic(Path(path), bytes(exported.serialize()), check)
     return shape
 
 
