@@ -24,6 +24,8 @@ from ganattn.inference import commands as inference
 from ganattn.report import commands as reports
 from ganattn.runs.arguments import add_step
 
+DESCRIPTION = "Trains, applies and evaluates attention-guided GANs in JAX."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code."""
@@ -57,7 +59,7 @@ def run() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("ganattn", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("ganattn", description=DESCRIPTION)
     commands = parser.add_subparsers(title="commands", required=True, dest="command")
 
     def add(name: str, add_options: Callable, run: Callable, text: str, more: str = "") -> None:
@@ -65,22 +67,21 @@ def _parser() -> argparse.ArgumentParser:
         add_options(sub)
         sub.set_defaults(run=run)
 
-    text = "Trains from a config, or resumes the run in the workdir."
-    add("train", cluster.add_train, _train, text)
-    text = "Translates an image or a label map, or a folder of them."
+    add("train", cluster.add_train, _train, "Train from a config, or resume a run.")
+    text = "Translate an image or a label map, or a folder of them."
     add("translate", inference.add_translate, inference.translate, text)
-    text = "Evaluates the test images of a run, or any images, as the papers do."
-    more = " --config.data.path=FOLDER and other --config.data overrides evaluate on other data."
-    add("evaluate", _add_evaluate, _evaluate, text, more)
-    text = "Generates images from noise, or interpolation paths between them."
+    text = "Generate images from noise, or interpolate between them."
     add("sample", inference.add_sample, inference.sample, text)
-    text = "Creates a run from a checkpoint of the authors' PyTorch code."
-    add("import", inference.add_import, inference.import_authors, text)
-    text = "Writes an HTML page with the curves and images of a run."
+    text = "Evaluate the test images of a run, or images of any origin, with the papers' metrics."
+    more = " --config.data.path=FOLDER and other --config.data overrides select other data."
+    add("evaluate", _add_evaluate, _evaluate, text, more)
+    text = "Write an HTML page with the curves and images of a run."
     add("report", reports.add_report, reports.report, text)
-    text = "Prints a paper's table beside the results of runs."
+    text = "Print a table of a paper beside the results of runs."
     add("table", reports.add_table, reports.table, text)
-    text = "Writes a generator as StableHLO with its weights."
+    text = "Create a run from a checkpoint of the authors' PyTorch code."
+    add("import", inference.add_import, inference.import_authors, text)
+    text = "Export a generator and its weights as StableHLO."
     add("export", inference.add_export, inference.export, text)
     return parser
 

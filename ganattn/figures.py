@@ -22,7 +22,12 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """Rounds images in [-1, 1] to uint8; values outside are clipped and NaN becomes black."""
+    """Rounds images in [-1, 1] to uint8; values outside are clipped and NaN becomes black.
+
+    Images that are uint8 are returned as they are.
+    """
+    if np.asarray(images).dtype == np.uint8:
+        return np.asarray(images)
     images = np.nan_to_num(np.asarray(images, np.float32), nan=-1.0)
     return np.round(127.5 * (np.clip(images, -1, 1) + 1)).astype(np.uint8)
 
@@ -51,7 +56,7 @@ def overlay(images: Any, heatmap: Any, opacity: float = 0.5) -> np.ndarray:
     images: (n, h, w, 3), uint8 or in [-1, 1]. heatmap: (n, h', w', 1) of any range: each map is
     scaled to its own range by `to_unit` and resized bilinearly. opacity: weight of the heat map.
     """
-    images = _pixels(images)
+    images = to_uint8(images)
     height, width = images.shape[1:3]
     maps = [
         np.asarray(Image.fromarray(m[..., 0]).resize((width, height), Image.Resampling.BILINEAR))
@@ -96,7 +101,7 @@ def mosaic(images: Any, per_row: int | None = None) -> Image.Image:
     images: (n, h, w, 3), uint8 or in [-1, 1]. per_row: number of images in a row; None draws about
     a square. Raises ValueError when there is no image.
     """
-    images = _enlarged(_pixels(images), SMALLEST_CELL // 2)
+    images = _enlarged(to_uint8(images), SMALLEST_CELL // 2)
     if not len(images):
         raise ValueError("there is no image to draw")
     count, height, width, _ = images.shape
@@ -158,11 +163,6 @@ def save_image(path: str | os.PathLike, image: Image.Image | np.ndarray) -> None
     write_atomic(cast(Path, path), content.getvalue())
 
 
-def _pixels(images: Any) -> np.ndarray:
-    images = np.asarray(images)
-    return images if images.dtype == np.uint8 else to_uint8(images)
-
-
 def _drawn(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every column as (n, h, w, 3) uint8."""
     arrays = {name: _colored(np.asarray(images)) for name, images in columns.items()}
@@ -174,7 +174,7 @@ def _drawn(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if len(shape) != 4 or shape[0] != len(first) or shape[-1] not in (1, 3):
             raise ValueError(f"column {name!r} does not fit the first: there are {shapes}")
     return {
-        name: overlay(first, array) if array.shape[-1] == 1 else _pixels(array)
+        name: overlay(first, array) if array.shape[-1] == 1 else to_uint8(array)
         for name, array in arrays.items()
     }
 

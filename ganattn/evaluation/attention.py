@@ -60,22 +60,17 @@ class ClassAttention:
                 if instances is not None:
                     self._objects[number] += len(np.unique(np.asarray(instances)[i][pixels]))
 
-    def table(self) -> list[dict[str, float]]:
-        """For each class "intensity", "frequency" and "average", NaN where nothing was counted.
+    def table(self) -> dict[str, np.ndarray]:
+        """ "intensity", "frequency" and "average" (classes,), NaN where nothing was counted.
 
-        intensity: share of its images in which it is attended. frequency: share of the images that
-        show it. average: number of its objects per image.
+        intensity: share of a class's images in which it is attended. frequency: share of the images
+        that show it. average: number of its objects per image.
         """
         images = max(self.images, 1)
-        rows = zip(self._present, self._attended, self._objects, strict=True)
-        return [
-            {
-                "intensity": attended / present if present else float("nan"),
-                "frequency": present / images,
-                "average": objects / images if self._has_instances else float("nan"),
-            }
-            for present, attended, objects in rows
-        ]
+        with np.errstate(invalid="ignore"):
+            intensity = self._attended / self._present
+        average = self._objects / images if self._has_instances else np.full_like(intensity, np.nan)
+        return {"intensity": intensity, "frequency": self._present / images, "average": average}
 
 
 def stretched(heatmaps: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
@@ -114,11 +109,10 @@ class AttentionByClass(Metric):
         table, samples = self._counts.table(), [self._counts.images] * 2
         results = []
         for metric, column, convention in self.COLUMNS:
-            values = np.array([row[column] for row in table])
             result: Result = {
                 "metric": metric,
-                "value": mean_over_classes(values),
-                "per_class": by_class(self._set.names, values),
+                "value": mean_over_classes(table[column]),
+                "per_class": by_class(self._set.names, table[column]),
                 "samples": samples,
             }
             results.append({**result, "convention": convention} if convention else result)

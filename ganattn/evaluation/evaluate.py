@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ganattn.evaluation import metrics as registry
-from ganattn.evaluation.examples import Example, ExampleStream, as_uint8, of_images
+from ganattn.evaluation.examples import Example, ExampleStream, of_images
 from ganattn.evaluation.options import Settings
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.figures import save_grid, save_image
@@ -131,15 +131,10 @@ def _consume(
 
 def _columns(examples: Sequence[Example]) -> dict[str, np.ndarray]:
     """The columns of a grid, as far as they are known; heat maps are laid over the first one."""
-    columns: dict[str, list[Any]] = {
-        "source": [example.source for example in examples],
-        "attention": [example.attention for example in examples],
-        "generated": [example.generated for example in examples],
-        "target": [example.target for example in examples],
-    }
+    names = ("source", "attention", "generated", "target")
     known = {
-        name: np.stack([x if name == "attention" else as_uint8(x) for x in images])
-        for name, images in columns.items()
-        if images[0] is not None
+        name: np.stack([getattr(example, name) for example in examples])
+        for name in names
+        if getattr(examples[0], name) is not None
     }
     return known if "source" in known else {"generated": known.pop("generated"), **known}

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ganattn import figures
 from ganattn.data.images import find_images, read_rgb, resize
 from ganattn.errors import DataError
+from ganattn.figures import to_uint8
 
 READ_AHEAD = 32  # images that threads decode together
 Named = tuple[str, np.ndarray]
@@ -42,7 +42,7 @@ class Example:
     @cached_property
     def generated(self) -> np.ndarray:
         """The output as uint8."""
-        return as_uint8(self.output)
+        return to_uint8(self.output)
 
     @cached_property
     def source(self) -> np.ndarray | None:
@@ -190,11 +190,6 @@ def is_statistics(images: Any) -> bool:
     return isinstance(images, str | os.PathLike) and Path(images).suffix == ".npz"
 
 
-def as_uint8(image: np.ndarray) -> np.ndarray:
-    """uint8 of an image or batch that is uint8, or float in about [-1, 1]."""
-    return image if image.dtype == np.uint8 else figures.to_uint8(image)
-
-
 def digest_of(parts: Iterable[Any]) -> str:
     """SHA-256 of the SHA-256 of every part, so that it matters where one ends."""
     digest = hashlib.sha256()
@@ -257,7 +252,7 @@ def _checked(image: np.ndarray, name: str) -> np.ndarray:
             f"{name} has values from {image.min():.4g} to {image.max():.4g}: give floats in "
             "[-1, 1], or uint8"
         )
-    return as_uint8(image)
+    return to_uint8(image)
 
 
 def _resized(images: ImageSet, size: int) -> ImageSet:

@@ -11,9 +11,10 @@ from numpy.typing import ArrayLike
 from ganattn.data.images import VOID, find_images, read_ids, resize, resize_ids
 from ganattn.data.palettes import palette
 from ganattn.errors import ConfigError, DataError
-from ganattn.evaluation.examples import Example, ExampleStream, as_uint8
+from ganattn.evaluation.examples import Example, ExampleStream
 from ganattn.evaluation.metrics import Metric
 from ganattn.evaluation.options import Settings
+from ganattn.figures import to_uint8
 from ganattn.runs.results import Result
 
 SMALL = 1e-12  # keeps the authors' quotients finite, so that an absent class counts as 0
@@ -201,7 +202,7 @@ def true_labels(
     if side not in examples.fields or classes.colors is None:
         raise DataError("there are no true label maps: give --labels FOLDER, or evaluate pairs")
     colors = classes.colors
-    return classes, lambda e: nearest_labels(as_uint8(getattr(e, side))[None], colors)[0]
+    return classes, lambda e: nearest_labels(to_uint8(getattr(e, side))[None], colors)[0]
 
 
 class _PredictedLabels(Metric):

@@ -14,7 +14,8 @@ from ganattn import data
 from ganattn.data.batches import Batches
 from ganattn.data.examples import numbered
 from ganattn.errors import DataError
-from ganattn.evaluation.examples import Example, ExampleStream, ImageSet, as_uint8, digest_of
+from ganattn.evaluation.examples import Example, ExampleStream, ImageSet, digest_of
+from ganattn.figures import to_uint8
 from ganattn.inference.model import Model
 from ganattn.methods import Direction
 from ganattn.runs.checkpoints import Step
@@ -153,7 +154,7 @@ class Snapshot:
 
         def read() -> Iterator[tuple[str, np.ndarray]]:
             for i, stem in enumerate(names):
-                yield f"{stem} of {name}", as_uint8(self._image(name, i))
+                yield f"{stem} of {name}", to_uint8(self._image(name, i))
 
         def digest() -> str:
             return digest_of(np.ascontiguousarray(image).data for _, image in read())

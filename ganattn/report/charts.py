@@ -26,7 +26,12 @@ def draw(run: Run) -> dict[str, bytes]:
 
     Raises ConfigError without matplotlib.
     """
-    _require_matplotlib()
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"ganattn report draws with matplotlib ({error}): pip install 'ganattn[report]'"
+        ) from error
     charts = {
         "losses": _panels(losses(run)),
         "metrics": _panels(metrics(run), best=run.best),
@@ -34,15 +39,6 @@ def draw(run: Run) -> dict[str, bytes]:
         "kid": _kid(run),
     }
     return {name: png for name, png in charts.items() if png}
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"ganattn report draws with matplotlib ({error}): pip install 'ganattn[report]'"
-        ) from error
 
 
 def losses(run: Run) -> dict[str, Curves]:
@@ -73,7 +69,7 @@ def metrics(run: Run) -> dict[str, Curves]:
 
 
 def thin(curve: Curve) -> Curve:
-    """At most POINTS points: means of neighbours, so that no spike is picked by chance."""
+    """At most POINTS points: means of neighbors, so that no spike is picked by chance."""
     if len(curve.steps) <= POINTS:
         return curve
     parts = np.array_split(np.arange(len(curve.steps)), POINTS)

@@ -2,14 +2,13 @@
 
 import base64
 import html
-import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from ganattn.data.images import read_rgb
+from ganattn.errors import DataError
 from ganattn.runs.logs import Run
 from ganattn.runs.results import QUALIFIERS, Result, name
 
@@ -17,7 +16,7 @@ _log = logging.getLogger(__name__)
 TITLES = {
     "losses": "Losses",
     "metrics": "Metrics",
-    "rho": "Rho: how much instance normalisation each layer uses",
+    "rho": "Rho: how much instance normalization each layer uses",
     "kid": "Kernel inception distance",
 }
 # The policy allows nothing from outside the page.
@@ -148,12 +147,10 @@ def spread(steps: Sequence[int], count: int) -> list[int]:
 def _intact(path: Path) -> bytes | None:
     """The content of a PNG file, or None with a warning for one that is corrupt or missing."""
     try:
-        content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
-        return content
-    except (OSError, SyntaxError, ValueError) as error:
-        _log.warning("skipping %s, which cannot be decoded as an image: %s", path, error)
+        read_rgb(path)
+        return path.read_bytes()
+    except DataError as error:
+        _log.warning("skipping a grid: %s", error)
         return None
 
 
