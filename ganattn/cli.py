@@ -22,7 +22,6 @@ from ganattn.errors import ConfigError, explain, silence_storage_tracebacks
 from ganattn.evaluation.options import add_options as add_evaluate
 from ganattn.inference import commands as inference
 from ganattn.report import commands as reports
-from ganattn.runs.arguments import add_step
 
 DESCRIPTION = "Trains, applies and evaluates attention-guided GANs in JAX."
 
@@ -74,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     add("sample", inference.add_sample, inference.sample, text)
     text = "Evaluate the test images of a run, or images of any origin, with the papers' metrics."
     more = " --config.data.path=FOLDER and other --config.data overrides select other data."
-    add("evaluate", _add_evaluate, _evaluate, text, more)
+    add("evaluate", add_evaluate, _evaluate, text, more)
     text = "Write an HTML page with the curves and images of a run."
     add("report", reports.add_report, reports.report, text)
     text = "Print a table of a paper beside the results of runs."
@@ -88,11 +87,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _train(options: argparse.Namespace) -> int | None:
     return cluster.train(options, _resolve(options.config, options.overrides, options.workdir))
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    add_evaluate(parser)
-    add_step(parser)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

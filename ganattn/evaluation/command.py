@@ -6,7 +6,7 @@ import dataclasses
 from ml_collections import ConfigDict
 
 from ganattn.errors import ConfigError
-from ganattn.evaluation.evaluate import describe, describe_classes, evaluate_images, evaluate_run
+from ganattn.evaluation.evaluate import describe, evaluate_images, evaluate_run
 from ganattn.evaluation.examples import image_set
 from ganattn.evaluation.features import load_features
 from ganattn.evaluation.metrics import FEATURES
@@ -44,8 +44,6 @@ def run(options: argparse.Namespace, config: ConfigDict | None = None) -> None:
         append_results(options.output, results)
     for result in results:
         print(describe(result))
-        if result.get("per_class"):
-            print(f"  {describe_classes(result)}")
 
 
 def _evaluate_folders(options, metrics, settings):
@@ -59,8 +57,9 @@ def _evaluate_folders(options, metrics, settings):
     )
     if options.save_statistics is not None:
         reals = image_set(options.reals, "reals", options.size)
-        statistics = collect(reals, settings.features, cache=settings.cache, progress=True)
-        statistics.save(options.save_statistics)
+        collect(reals, settings.features, cache=settings.cache, progress=True).save(
+            options.save_statistics
+        )
     return results
 
 

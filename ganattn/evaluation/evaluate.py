@@ -69,13 +69,15 @@ def evaluate_images(
     settings = settings or Settings()
     examples = of_images(fakes, reals, source, size)
     lines = _consume(examples, registry.create(metrics, examples, settings), settings)
-    return [
-        {"step": 0, **line} if size is None else {"step": 0, **line, "size": size} for line in lines
-    ]
+    origin: Result = {} if size is None else {"size": size}
+    return [{"step": 0, **line, **origin} for line in lines]
 
 
 def describe(result: Result) -> str:
-    """One line for a person: the value, its convention, its features and numbers of images."""
+    """A result as text: its value, convention, features and numbers of images.
+
+    A second line holds the values of the classes, where there are some.
+    """
     value, deviation = result["value"], result.get("std")
     text = "not finite" if value is None or not np.isfinite(value) else f"{value:.6g}"
     if deviation is not None and np.isfinite(deviation):
@@ -90,14 +92,9 @@ def describe(result: Result) -> str:
     counts = zip(result.get("samples", []), ("generated", "real", "source"), strict=False)
     notes += [f"{count or 'unknown'} {side}" for count, side in counts]
     head = " ".join(str(result[k]) for k in ("metric", "direction") if result.get(k))
-    return f"{head}: {text} ({', '.join(notes)})"
-
-
-def describe_classes(result: Result) -> str:
-    """One line with the value of every class, "" where the result has none."""
-    values = result.get("per_class", {})
-    texts = {name: "none" if value is None else f"{value:.4g}" for name, value in values.items()}
-    return ", ".join(f"{name} {text}" for name, text in texts.items())
+    values = result.get("per_class") or {}
+    classes = [f"{k} {'none' if value is None else f'{value:.4g}'}" for k, value in values.items()]
+    return f"{head}: {text} ({', '.join(notes)})" + (f"\n  {', '.join(classes)}" if classes else "")
 
 
 def _consume(

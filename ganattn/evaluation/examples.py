@@ -46,12 +46,12 @@ class Example:
 
     @cached_property
     def source(self) -> np.ndarray | None:
-        """The image that the output was generated from; it is read when first asked for."""
+        """The image that the output was generated from; it is read at the first access."""
         return None if self.read_source is None else self.read_source()
 
     @cached_property
     def target(self) -> np.ndarray | None:
-        """The true image; it is read when first asked for."""
+        """The true image; it is read at the first access."""
         return None if self.read_target is None else self.read_target()
 
 

@@ -58,18 +58,16 @@ class NetworkFeatures:
         devices: Sequence[jax.Device] | None = None,
     ):
         self.provenance, self.batch_size = provenance, batch_size
-        self._apply, self._load, self._devices = apply, load, devices
+        self._apply, self._load = Batched(apply, batch_size, devices), load
         self._prepare = prepare or (lambda images: images.astype(np.float32))
 
     @cached_property
-    def _compiled(self) -> tuple[Batched, Any]:
-        apply = Batched(self._apply, self.batch_size, self._devices)
-        return apply, apply.place(self._load())
+    def _variables(self) -> Any:
+        return self._apply.place(self._load())
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """(n, h, w, 3) uint8 to (n, d) float32."""
-        apply, variables = self._compiled
-        return apply(variables, self._prepare(images)).astype(np.float32, copy=False)
+        return self._apply(self._variables, self._prepare(images)).astype(np.float32, copy=False)
 
 
 class InceptionFeatures(NetworkFeatures):

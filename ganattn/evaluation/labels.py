@@ -17,6 +17,7 @@ from ganattn.evaluation.options import Settings
 from ganattn.figures import to_uint8
 from ganattn.runs.results import Result
 
+LABEL_SETS = ("cityscapes", "cityscapes-train", "facades", "plain")
 SMALL = 1e-12  # keeps the authors' quotients finite, so that an absent class counts as 0
 
 # Cityscapes: label id, name and color of the 19 classes of the benchmark, in order.
@@ -68,9 +69,7 @@ def label_set(name: str, classes: int = 0) -> LabelSet:
         numbers = tuple(range(1, 13))
         return LabelSet(tuple(map(str, numbers)), palette("facades")[1:], numbers)
     if name != "plain":
-        raise ConfigError(
-            f"there is no label set {name!r}: use cityscapes, cityscapes-train, facades or plain"
-        )
+        raise ConfigError(f"no label set {name!r}: use one of {', '.join(LABEL_SETS)}")
     if classes < 1:
         raise ConfigError("the classes of the label maps are unknown: name a --label-set")
     return LabelSet(tuple(map(str, range(classes))))

@@ -49,7 +49,7 @@ class Metric:
     streams = True
 
     def __init__(self, names: Sequence[str], examples: "ExampleStream", settings: "Settings"):
-        """names: those of METRICS that are asked for. Raises DataError for what is missing."""
+        """names: of METRICS. Raises DataError where the examples lack a field that is needed."""
         for field in self.needs:
             if field not in examples.fields:
                 raise DataError(f"{' and '.join(names)} needs {_MISSING[field]}")

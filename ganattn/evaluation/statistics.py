@@ -19,7 +19,7 @@ from ganattn.evaluation.examples import ImageSet, image_set, is_statistics
 from ganattn.evaluation.features import BATCH, Features, extract, provenance
 from ganattn.runs.storage import write_atomic
 
-KEEP = 10_000  # images whose features are kept: 80 MB of Inception's
+KEEP = 10_000  # number of images whose features are stored: 80 MB of Inception's
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Statistics:
 
     @property
     def centered(self) -> np.ndarray:
-        """(n, d) float64: the kept features without their mean."""
+        """(n, d) float64: the features without their mean."""
         if self.features is None:
-            raise DataError("the features were not kept, only their mean and covariance")
+            raise DataError("the features were not stored, only their mean and covariance")
         return self.features.astype(np.float64) - self.mean
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes an .npz file with mu and sigma, as pytorch-fid does, count and kept features."""
+        """Writes an .npz file with mu and sigma, as pytorch-fid does, with the count and the features."""
         arrays: dict[str, np.ndarray] = {
             "mu": self.mean,
             "sigma": self.covariance,
@@ -91,13 +91,13 @@ class Statistics:
 class Moments:
     """Accumulates `Statistics` in constant memory, for any number of batches.
 
-    keep: number of images up to which features are kept (None: all, which KID needs); beyond it
+    keep: number of images up to which features are stored (None: all, which KID needs); beyond it
     only their moments are.
     """
 
     def __init__(self, keep: int | None = KEEP):
         self._keep = keep
-        self._kept: list[np.ndarray] | None = []
+        self._features: list[np.ndarray] | None = []
         self._count = 0
         self._mean = np.zeros(0)
         self._spread = np.zeros((0, 0))
@@ -106,12 +106,12 @@ class Moments:
         """Adds (n, d) features; raises DataError for NaN or another d."""
         features = np.asarray(features)
         _check(features)
-        if self._kept is not None:
-            self._kept.append(features.astype(np.float32, copy=False))
+        if self._features is not None:
+            self._features.append(features.astype(np.float32, copy=False))
             self._count += len(features)
             if self._keep is None or self._count <= self._keep:
                 return
-            features, self._kept, self._count = np.concatenate(self._kept), None, 0
+            features, self._features, self._count = np.concatenate(self._features), None, 0
         self._merge(features.astype(np.float64))
 
     def _merge(self, features: np.ndarray) -> None:
@@ -131,8 +131,8 @@ class Moments:
         """Statistics of everything added so far; raises DataError when nothing was."""
         if not self._count:
             raise DataError("at least two images are needed for statistics, there are none")
-        if self._kept is not None:
-            return Statistics.of(np.concatenate(self._kept))
+        if self._features is not None:
+            return Statistics.of(np.concatenate(self._features))
         return Statistics(self._count, self._mean, self._spread / max(self._count - 1, 1))
 
 
@@ -149,7 +149,7 @@ def collect(
     """Statistics of the features of images.
 
     images, title, size: see `image_set`; or an .npz file of statistics, such as pytorch-fid's.
-    keep: see `Moments`. cache: folder where features are kept under the digests of the images and
+    keep: see `Moments`. cache: folder in which features are cached under the digests of the images and
     of the network, if both have one. progress: draws a bar on a terminal. Raises DataError for what
     is wrong with an image.
     """

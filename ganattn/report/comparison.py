@@ -153,22 +153,19 @@ def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
             if training and not _results(table, row, column, matched):
                 directions = missing.setdefault(training, {}).setdefault(column.evaluate, set())
                 directions.add(row.direction(column))
+    known = {column.direction for column in table.columns if column.metric}
     commands = []
     for training, wanted in missing.items():
         workdir, train = _train(training, matched[training], folder)
         commands += train
         for arguments, directions in wanted.items():
-            only = sorted(directions) if len(directions) < _directions(table) else [""]
+            only = sorted(directions) if len(directions) < len(known) else [""]
             commands += [
                 f"ganattn evaluate --workdir {_quoted(workdir)} {arguments}"
                 + (f" --direction {direction}" if direction else "")
                 for direction in only
             ]
     return commands
-
-
-def _directions(table: Table) -> int:
-    return len({column.direction for column in table.columns if column.metric})
 
 
 def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path, list[str]]:

@@ -2,6 +2,7 @@
 
 import base64
 import html
+import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -51,13 +52,13 @@ summary {{ cursor: pointer; color: #246; margin: 0.4rem 0; }}
 """
 
 
-def render(run: Run, charts: Mapping[str, bytes], pictures: int) -> str:
-    """The complete page as text. charts: name -> PNG. pictures: number of grids of each kind."""
+def render(run: Run, charts: Mapping[str, bytes], grids: int) -> str:
+    """The complete page as text. charts: name -> PNG. grids: number of grids of each kind."""
     title = f"{run.workdir.name}: {run.fields.get('method', {}).get('name', 'a run')}"
     parts = [f"<h1>{html.escape(title)}</h1>", _summary(run)]
     for chart, png in charts.items():
         parts += [_heading(TITLES[chart]), _image(png, TITLES[chart])]
-    parts += [_results(run), *_grids(run, pictures), *_details(run)]
+    parts += [_results(run), *_grids(run, grids), *_details(run)]
     return FRAME.format(title=html.escape(title), body="\n".join(filter(None, parts)))
 
 
@@ -147,10 +148,11 @@ def spread(steps: Sequence[int], count: int) -> list[int]:
 def _intact(path: Path) -> bytes | None:
     """The content of a PNG file, or None with a warning for one that is corrupt or missing."""
     try:
-        read_rgb(path)
-        return path.read_bytes()
-    except DataError as error:
-        _log.warning("skipping a grid: %s", error)
+        content = path.read_bytes()
+        read_rgb(io.BytesIO(content))
+        return content
+    except (OSError, DataError) as error:
+        _log.warning("skipping %s: %s", path, error)
         return None
 
 
