@@ -129,13 +129,13 @@ def _require_field(config: ConfigDict, override: str) -> None:
         raise ConfigError(f"unknown argument {override}: write --config.FIELD=VALUE")
     node, path = config, name.split(".")[1:]
     for i, part in enumerate(path):
-        if not isinstance(node, ConfigDict) or part not in node:
-            known = list(node) if isinstance(node, ConfigDict) else []
+        known = list(node) if isinstance(node, ConfigDict) else []
+        if part not in known:
             close = difflib.get_close_matches(part, known, 1)
             where = ".".join(["config", *path[:i]])
-            hint = (
-                f"did you mean {where}.{close[0]}?" if close else f"use one of {', '.join(known)}"
-            )
+            hint = f"use one of {', '.join(known)}"
+            if close:
+                hint = f"did you mean {where}.{close[0]}?"
             raise ConfigError(f"{where} has no field {part!r}: {hint}")
         node = node[part]
 

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from ganattn.errors import ConfigError
 from ganattn.evaluation.examples import Example, ExampleStream
-from ganattn.evaluation.labels import by_class, mean_over_classes, true_labels
+from ganattn.evaluation.labels import by_class, true_labels
 from ganattn.evaluation.metrics import MeanOverImages, Metric
 from ganattn.evaluation.options import Settings
 from ganattn.figures import to_unit
@@ -107,16 +107,15 @@ class AttentionByClass(Metric):
     def results(self) -> list[Result]:
         """Three results with the values of every class."""
         table, samples = self._counts.table(), [self._counts.images] * 2
-        results = []
-        for metric, column, convention in self.COLUMNS:
-            result: Result = {
+        return [
+            {
                 "metric": metric,
-                "value": mean_over_classes(table[column]),
-                "per_class": by_class(self._set.names, table[column]),
+                **by_class(self._set.names, table[column]),
                 "samples": samples,
+                **({"convention": convention} if convention else {}),
             }
-            results.append({**result, "convention": convention} if convention else result)
-        return results
+            for metric, column, convention in self.COLUMNS
+        ]
 
 
 class AttentionIou(MeanOverImages):

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -230,24 +230,21 @@ class _PredictedLabels(Metric):
         """Three results, two of them with the values of every class."""
         absent, void = self.settings.absent, self.settings.void
         means = label_accuracy(self._counts, absent, void)  # type: ignore[arg-type]
-        shared: Result = {
-            "convention": f"absent classes {absent}, void {void}",
-            "label_set": self.settings.label_set,
-            "samples": [self._images, self._images],
+        names = self._set.names
+        values: dict[str, Result] = {
+            "pixel_accuracy": {"value": means.pixel_accuracy},
+            "class_accuracy": by_class(names, means.per_class_accuracy),
+            "class_iou": by_class(names, means.per_class_iou),
         }
-        parts: tuple[tuple[str, float, Any], ...] = (
-            ("pixel_accuracy", means.pixel_accuracy, None),
-            ("class_accuracy", means.class_accuracy, means.per_class_accuracy),
-            ("class_iou", means.class_iou, means.per_class_iou),
-        )
         return [
             {
                 "metric": f"{self.names[0]}_{metric}",
-                "value": value,
-                **({} if each is None else {"per_class": by_class(self._set.names, each)}),
-                **shared,
+                **value,
+                "convention": f"absent classes {absent}, void {void}",
+                "label_set": self.settings.label_set,
+                "samples": [self._images, self._images],
             }
-            for metric, value, each in parts
+            for metric, value in values.items()
         ]
 
 
@@ -286,7 +283,8 @@ class PaintedLabels(_PredictedLabels):
         return resize_ids(nearest_labels(image[None], self._set.colors)[0], *size)
 
 
-def by_class(names: Sequence[str], values: Sequence[float] | np.ndarray) -> dict[str, Any]:
-    """Class name -> value, None for NaN."""
+def by_class(names: Sequence[str], values: np.ndarray) -> Result:
+    """ "value", the mean, and "per_class": class name -> value, None for NaN."""
     pairs = zip(names, map(float, values), strict=True)
-    return {name: None if np.isnan(value) else value for name, value in pairs}
+    per_class = {name: None if np.isnan(value) else value for name, value in pairs}
+    return {"value": mean_over_classes(values), "per_class": per_class}

@@ -60,7 +60,7 @@ class Statistics:
         return self.features.astype(np.float64) - self.mean
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes an .npz file with mu and sigma, as pytorch-fid does, with the count and the features."""
+        """Writes an .npz file with pytorch-fid's mu and sigma, the count and the features."""
         arrays: dict[str, np.ndarray] = {
             "mu": self.mean,
             "sigma": self.covariance,
@@ -149,7 +149,7 @@ def collect(
     """Statistics of the features of images.
 
     images, title, size: see `image_set`; or an .npz file of statistics, such as pytorch-fid's.
-    keep: see `Moments`. cache: folder in which features are cached under the digests of the images and
+    keep: see `Moments`. cache: folder in which features are cached by the digests of the images and
     of the network, if both have one. progress: draws a bar on a terminal. Raises DataError for what
     is wrong with an image.
     """

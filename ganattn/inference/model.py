@@ -4,7 +4,7 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -28,8 +28,11 @@ class Model:
     """Generates images with a trained method.
 
     method, variables: from `methods.create` and a TrainState; networks that a direction does not
-    need may be missing. config: the run's. step: of the checkpoint, None for other sources.
+    need may be missing. config: the run's. step: of the checkpoint, None for other sources. Raises
+    ConfigError for a method that does, or does not, generate from noise where `from_noise` says so.
     """
+
+    from_noise: ClassVar[bool | None] = None
 
     def __init__(
         self,
@@ -41,10 +44,11 @@ class Model:
         self.method, self.variables, self.config, self.step = method, variables, config, step
         self._placed: dict[tuple[str, int], Variables] = {}
         self._compiled: dict[tuple[Direction, int, int], Batched] = {}
-        self._check_method()
-
-    def _check_method(self) -> None:
-        """Raises ConfigError for a method of another kind."""
+        if self.from_noise not in (None, self.is_sampler):
+            verb, command = "does not generate", "translate, or ganattn.Translator"
+            if self.is_sampler:
+                verb, command = "generates", "sample, or ganattn.Sampler"
+            raise ConfigError(f"{self.name} {verb} images from noise: use ganattn {command}")
 
     @classmethod
     def from_workdir(

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ganattn import figures, latents
-from ganattn.errors import ConfigError, DataError
+from ganattn.errors import DataError
 from ganattn.inference.model import Model
 
 BLOCK = 64  # latent vectors that are drawn at once
@@ -65,12 +65,7 @@ class Sampled(figures.Drawn):
 class Sampler(Model):
     """Generates images from latent vectors with a trained generator."""
 
-    def _check_method(self) -> None:
-        if not self.is_sampler:
-            raise ConfigError(
-                f"{self.name} does not generate from noise: use ganattn translate, or "
-                "ganattn.Translator"
-            )
+    from_noise = True
 
     @property
     def latent_size(self) -> int:

@@ -61,11 +61,7 @@ class Translated(figures.Drawn):
 class Translator(Model):
     """Translates images, or label maps, with trained generators."""
 
-    def _check_method(self) -> None:
-        if self.is_sampler:
-            raise ConfigError(
-                f"{self.name} generates images from noise: use ganattn sample, or ganattn.Sampler"
-            )
+    from_noise = False
 
     def __call__(
         self,
