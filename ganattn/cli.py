@@ -23,7 +23,7 @@ from ganattn.evaluation.options import add_options as add_evaluate
 from ganattn.inference import commands as inference
 from ganattn.report import commands as reports
 
-DESCRIPTION = "Trains, applies and evaluates attention-guided GANs in JAX."
+DESCRIPTION = "Train, apply and evaluate attention-guided GANs in JAX."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
