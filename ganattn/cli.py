@@ -22,7 +22,8 @@ from ganattn.errors import ConfigError, explain, silence_storage_tracebacks
 from ganattn.evaluation.options import add_options as add_evaluate
 from ganattn.inference import commands as inference
 from ganattn.report import commands as reports
-from ganattn.runs.arguments import add_step
+
+DESCRIPTION = "Train, apply and evaluate attention-guided GANs in JAX."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -57,7 +58,7 @@ def run() -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("ganattn", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("ganattn", description=DESCRIPTION)
     commands = parser.add_subparsers(title="commands", required=True, dest="command")
 
     def add(name: str, add_options: Callable, run: Callable, text: str, more: str = "") -> None:
@@ -65,33 +66,27 @@ def _parser() -> argparse.ArgumentParser:
         add_options(sub)
         sub.set_defaults(run=run)
 
-    text = "Trains from a config, or resumes the run in the workdir."
-    add("train", cluster.add_train, _train, text)
-    text = "Translates an image or a label map, or a folder of them."
+    add("train", cluster.add_train, _train, "Train from a config, or resume a run.")
+    text = "Translate an image or a label map, or a folder of them."
     add("translate", inference.add_translate, inference.translate, text)
-    text = "Evaluates the test images of a run, or any images, as the papers do."
-    more = " --config.data.path=FOLDER and other --config.data overrides evaluate on other data."
-    add("evaluate", _add_evaluate, _evaluate, text, more)
-    text = "Generates images from noise, or interpolation paths between them."
+    text = "Generate images from noise, or interpolate between them."
     add("sample", inference.add_sample, inference.sample, text)
-    text = "Creates a run from a checkpoint of the authors' PyTorch code."
-    add("import", inference.add_import, inference.import_authors, text)
-    text = "Writes an HTML page with the curves and images of a run."
+    text = "Evaluate the test images of a run, or images of any origin, with the papers' metrics."
+    more = " --config.data.path=FOLDER and other --config.data overrides select other data."
+    add("evaluate", add_evaluate, _evaluate, text, more)
+    text = "Write an HTML page with the curves and images of a run."
     add("report", reports.add_report, reports.report, text)
-    text = "Prints a paper's table beside the results of runs."
+    text = "Print a table of a paper beside the results of runs."
     add("table", reports.add_table, reports.table, text)
-    text = "Writes a generator as StableHLO with its weights."
+    text = "Create a run from a checkpoint of the authors' PyTorch code."
+    add("import", inference.add_import, inference.import_authors, text)
+    text = "Export a generator and its weights as StableHLO."
     add("export", inference.add_export, inference.export, text)
     return parser
 
 
 def _train(options: argparse.Namespace) -> int | None:
     return cluster.train(options, _resolve(options.config, options.overrides, options.workdir))
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    add_evaluate(parser)
-    add_step(parser)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -134,13 +129,13 @@ def _require_field(config: ConfigDict, override: str) -> None:
         raise ConfigError(f"unknown argument {override}: write --config.FIELD=VALUE")
     node, path = config, name.split(".")[1:]
     for i, part in enumerate(path):
-        if not isinstance(node, ConfigDict) or part not in node:
-            known = list(node) if isinstance(node, ConfigDict) else []
+        known = list(node) if isinstance(node, ConfigDict) else []
+        if part not in known:
             close = difflib.get_close_matches(part, known, 1)
             where = ".".join(["config", *path[:i]])
-            hint = (
-                f"did you mean {where}.{close[0]}?" if close else f"use one of {', '.join(known)}"
-            )
+            hint = f"use one of {', '.join(known)}"
+            if close:
+                hint = f"did you mean {where}.{close[0]}?"
             raise ConfigError(f"{where} has no field {part!r}: {hint}")
         node = node[part]
 

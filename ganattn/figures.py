@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ganattn.data.palettes import IDS, palette
+from ganattn.runs.storage import write_atomic
 
 SMALLEST_CELL = 128  # pixels; smaller images are enlarged by an integer factor
 GAP = 4  # pixels of white between cells and around them
@@ -21,7 +22,12 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
 def to_uint8(images: Any) -> np.ndarray:
-    """Rounds images in [-1, 1] to uint8; values outside are clipped and NaN becomes black."""
+    """Rounds images in [-1, 1] to uint8; values outside are clipped and NaN becomes black.
+
+    Images that are uint8 are returned as they are.
+    """
+    if np.asarray(images).dtype == np.uint8:
+        return np.asarray(images)
     images = np.nan_to_num(np.asarray(images, np.float32), nan=-1.0)
     return np.round(127.5 * (np.clip(images, -1, 1) + 1)).astype(np.uint8)
 
@@ -37,7 +43,7 @@ def to_unit(heatmap: Any) -> np.ndarray:
     return ((heatmap - low) / np.where(span > 0, span, 1)).astype(np.float32)
 
 
-def colour(heatmap: Any) -> np.ndarray:
+def color(heatmap: Any) -> np.ndarray:
     """Maps (..., 1) in [0, 1] from blue over green to red: (..., 3) uint8, like OpenCV's JET."""
     centres = np.array([3, 2, 1], np.float32).reshape((1,) * (np.ndim(heatmap) - 1) + (3,))
     ramps = np.clip(1.5 - np.abs(4 * np.asarray(heatmap, np.float32) - centres), 0, 1)
@@ -45,19 +51,19 @@ def colour(heatmap: Any) -> np.ndarray:
 
 
 def overlay(images: Any, heatmap: Any, opacity: float = 0.5) -> np.ndarray:
-    """Lays a coloured heat map over each image: (n, h, w, 3) uint8.
+    """Lays a colored heat map over each image: (n, h, w, 3) uint8.
 
     images: (n, h, w, 3), uint8 or in [-1, 1]. heatmap: (n, h', w', 1) of any range: each map is
     scaled to its own range by `to_unit` and resized bilinearly. opacity: weight of the heat map.
     """
-    images = _pixels(images)
+    images = to_uint8(images)
     height, width = images.shape[1:3]
     maps = [
         np.asarray(Image.fromarray(m[..., 0]).resize((width, height), Image.Resampling.BILINEAR))
         for m in to_unit(heatmap)
     ]
-    colours = colour(np.stack(maps)[..., None])
-    mixed = (1 - opacity) * images.astype(np.float32) + opacity * colours.astype(np.float32)
+    colors = color(np.stack(maps)[..., None])
+    mixed = (1 - opacity) * images.astype(np.float32) + opacity * colors.astype(np.float32)
     return np.round(mixed).astype(np.uint8)
 
 
@@ -65,7 +71,7 @@ def grid(columns: Mapping[str, Any]) -> Image.Image:
     """Draws one row per image and one column per entry, with the entries' names on top.
 
     columns: name -> (n, h, w, 3), uint8 or in [-1, 1], or (n, h', w', 1), a heat map that is laid
-    over the first column, or (n, h, w, 1) integers, label ids that are coloured. Raises ValueError
+    over the first column, or (n, h, w, 1) integers, label ids that are colored. Raises ValueError
     when there is nothing to draw, when the columns differ in their number of images, or when the
     first is a heat map.
     """
@@ -95,7 +101,7 @@ def mosaic(images: Any, per_row: int | None = None) -> Image.Image:
     images: (n, h, w, 3), uint8 or in [-1, 1]. per_row: number of images in a row; None draws about
     a square. Raises ValueError when there is no image.
     """
-    images = _enlarged(_pixels(images), SMALLEST_CELL // 2)
+    images = _enlarged(to_uint8(images), SMALLEST_CELL // 2)
     if not len(images):
         raise ValueError("there is no image to draw")
     count, height, width, _ = images.shape
@@ -146,33 +152,20 @@ def save_image(path: str | os.PathLike, image: Image.Image | np.ndarray) -> None
     image: Pillow's, or (h, w, 3) uint8. The suffix of the file selects the format. Raises
     ValueError for a suffix that Pillow does not know.
     """
-    path = cast(
-        Path, path if isinstance(path, PurePath) else Path(path)
-    )  # a bucket's is not a Path
+    path = path if isinstance(path, PurePath) else Path(path)  # a bucket's path is not a Path
     if isinstance(image, np.ndarray):
         image = Image.fromarray(image)
-    content = io.BytesIO()
-    if path.suffix.lower() not in Image.registered_extensions():
+    formats, content = Image.registered_extensions(), io.BytesIO()
+    if path.suffix.lower() not in formats:
         raise ValueError(f"unknown file extension: {path.suffix}")
     # quality is an option of JPEG; other formats ignore it
-    image.save(content, Image.registered_extensions()[path.suffix.lower()], quality=95)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        temporary.write_bytes(content.getvalue())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _pixels(images: Any) -> np.ndarray:
-    images = np.asarray(images)
-    return images if images.dtype == np.uint8 else to_uint8(images)
+    image.save(content, formats[path.suffix.lower()], quality=95)
+    write_atomic(cast(Path, path), content.getvalue())
 
 
 def _drawn(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Every column as (n, h, w, 3) uint8."""
-    arrays = {name: _coloured(np.asarray(images)) for name, images in columns.items()}
+    arrays = {name: _colored(np.asarray(images)) for name, images in columns.items()}
     shapes = {name: array.shape for name, array in arrays.items()}
     first = next(iter(arrays.values()), np.zeros(0))
     if not first.size or first.ndim != 4 or first.shape[-1] != 3:
@@ -181,13 +174,13 @@ def _drawn(columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if len(shape) != 4 or shape[0] != len(first) or shape[-1] not in (1, 3):
             raise ValueError(f"column {name!r} does not fit the first: there are {shapes}")
     return {
-        name: overlay(first, array) if array.shape[-1] == 1 else _pixels(array)
+        name: overlay(first, array) if array.shape[-1] == 1 else to_uint8(array)
         for name, array in arrays.items()
     }
 
 
-def _coloured(array: np.ndarray) -> np.ndarray:
-    """Label ids in colours; anything else as it is."""
+def _colored(array: np.ndarray) -> np.ndarray:
+    """Label ids in colors; anything else as it is."""
     is_ids = array.ndim == 4 and array.shape[-1] == 1 and np.issubdtype(array.dtype, np.integer)
     return palette("spectrum")[np.clip(array[..., 0], 0, IDS - 1)] if is_ids else array
 

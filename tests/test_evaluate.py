@@ -8,8 +8,9 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
+from reference import quick_jit
 
-from ganattn import cli, data, methods
+from ganattn import data, methods
 from ganattn.config import find, load
 from ganattn.data import procedural
 from ganattn.data.images import to_float
@@ -17,15 +18,15 @@ from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation import metrics as registry
 from ganattn.evaluation.attention import ClassAttention, heatmap_iou
 from ganattn.evaluation.distances import frechet_distance, kid
-from ganattn.evaluation.evaluate import describe, evaluate_images, evaluate_run
+from ganattn.evaluation.evaluate import describe, evaluate_run
 from ganattn.evaluation.images import psnr
-from ganattn.evaluation.labels import CITYSCAPES, VOID, label_set
+from ganattn.evaluation.labels import VOID, label_set
 from ganattn.evaluation.options import Settings
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.evaluation.statistics import collect
 from ganattn.inference.authors import read_authors
+from ganattn.inference.model import Model
 from ganattn.inference.translator import Translator
-from ganattn.runs.results import read_results
 
 FILE = Path(__file__).parent / "golden" / "torch" / "ugatit_tiny.pt"
 COUNT = 10  # test pictures
@@ -54,12 +55,12 @@ def few_pictures():
 def translating():
     """A run of U-GAT-IT."""
     config, variables, batches = few_pictures()
-    return Snapshot(methods.create(config), variables, 3, batches)
+    return Snapshot(Model(methods.create(config), variables, config, 3), batches)
 
 
-def drawn(method):
-    """Variables of the generator; initialising them would compile for seconds."""
-    shapes = jax.eval_shape(lambda: method.initialize("generator", jax.random.key(0)))
+def drawn(method, name="generator"):
+    """Variables of a network; initializing them would compile for seconds."""
+    shapes = jax.eval_shape(lambda: method.initialize(name, jax.random.key(0)))
     rng = np.random.default_rng(0)
 
     def draw(x):
@@ -79,7 +80,7 @@ def synthesizing():
     scenes = procedural.scenes(COUNT, 32, 32, 0)
     arrays = scenes | {f"test_{name}": array for name, array in scenes.items()}
     batches = data.create(config, arrays=arrays)
-    return Snapshot(method, {"generator": drawn(method)}, 3, batches)
+    return Snapshot(Model(method, {"generator": drawn(method)}, config, 3), batches)
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +116,8 @@ def test_written_pictures_and_their_scores_are_the_translators(evaluated, transl
     results, folder = evaluated
     truth = translating.batches.truth
     sources = np.rint(127.5 * (truth["a"][:8] + 1)).astype(np.uint8)
-    translator = Translator(translating.method, translating.variables, translating.config)
+    model = translating.model
+    translator = Translator(model.method, model.variables, model.config)
     made = translator(sources, "a2b", size=(32, 32))
     written = np.stack([np.asarray(Image.open(folder / "a2b" / f"{i:05d}.png")) for i in range(8)])
     assert np.abs(written.astype(int) - made.images).max() <= 1
@@ -165,7 +167,7 @@ def test_methods_that_take_noise_are_scored_by_their_samples(tmp_path):
     pictures = procedural.test_set(COUNT, side, 0)
     arrays = {"image": pictures["a"], "test_image": pictures["b"]}
     batches = data.create(config, arrays=arrays)
-    run = Snapshot(method, {"generator": drawn(method)}, 3, batches, samples=6)
+    run = Snapshot(Model(method, {"generator": drawn(method)}, config, 3), batches, samples=6)
     (line,) = evaluate_run(run, ["fid"], Settings(features=thumbnails), output=tmp_path)
     made, real = (collect(x, thumbnails) for x in (tmp_path / "latent2image", pictures["b"]))
     assert line["samples"] == [6, COUNT] and line["direction"] == "latent2image"
@@ -175,6 +177,24 @@ def test_methods_that_take_noise_are_scored_by_their_samples(tmp_path):
         evaluate_run(run, ["mean_kid"], Settings(features=thumbnails))
 
 
+def test_methods_with_styles_are_evaluated_with_drawn_styles():
+    config = load(find("munit"), "tiny")
+    method, truth = methods.create(config), procedural.test_set(3, 32, seed=0)
+    arrays = {d: truth[d] for d in "ab"} | {f"test_{d}": truth[d] for d in "ab"}
+    variables = {name: drawn(method, name) for name in method.networks_for("a2b")}
+    run = Snapshot(Model(method, variables, config, 3), data.create(config, arrays=arrays))
+    examples = [list(run.examples("a2b").stream()) for _ in range(2)]
+    generate = quick_jit(
+        lambda image, key: method.generate(variables, {"image": image}, "a2b", key).images[0]
+    )
+    for i, (example, other) in enumerate(zip(*examples, strict=True)):
+        np.testing.assert_array_equal(example.output, other.output)  # equal draws each time
+        key, image = jax.random.key(0), example.source[None]
+        keys = (jax.random.fold_in(key, i), jax.random.fold_in(key, i + 1), None)
+        error, *others = (np.abs(example.output - generate(image, k)).max() for k in keys)
+        assert 10 * error < min(others)  # neither another style nor the mean
+
+
 def test_attention_counts_what_it_finds():
     counts = ClassAttention(3)
     heat = np.zeros((2, 4, 4, 1), np.float32)
@@ -182,173 +202,31 @@ def test_attention_counts_what_it_finds():
     labels = np.zeros((2, 4, 4), int)
     labels[0, :, 2:], labels[1, :2], labels[1, 3] = 1, 1, VOID
     counts.add(heat, labels)
-    zero, one, two = counts.table()
-    assert zero["intensity"] == 0.5 and zero["frequency"] == 1  # attended in the first alone
-    assert one["intensity"] == 0 and one["frequency"] == 1
-    assert np.isnan(two["intensity"]) and two["frequency"] == 0 and np.isnan(one["average"])
+    table = counts.table()
+    # The first class is attended in the first image alone; the third is in no image.
+    np.testing.assert_array_equal(table["intensity"], [0.5, 0, np.nan])
+    np.testing.assert_array_equal(table["frequency"], [1, 1, 0])
+    assert np.isnan(table["average"]).all()
     again = ClassAttention(3)
     again.add(heat[:1], labels[:1], 10 * labels[:1] + (np.arange(4) < 3))
-    assert [row["average"] for row in again.table()] == [1, 2, 0]
+    np.testing.assert_array_equal(again.table()["average"], [1, 2, 0])
     half = ClassAttention(1)
     half.add(heat[:1], np.zeros((1, 4, 4), int))
-    assert half.table()[0]["intensity"] == 1  # half of the pixels suffices
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs `ganattn evaluate` in an empty folder: (exit code, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    (tmp_path / "mine.py").write_text(
-        "def thumbnails(pictures):\n    return pictures[:, ::4, ::4].reshape(len(pictures), -1)\n"
-        "dark = lambda pictures: (pictures.mean(-1) < 128).astype(int)\nnumber = 3\n"
-    )
-
-    def command(*arguments):
-        capsys.readouterr()
-        code = cli.main(["evaluate", *map(str, arguments)])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return command
-
-
-def pictures(folder, count, seed=0, side=12):
-    folder.mkdir()
-    values = np.random.default_rng(seed).integers(0, 256, (count, side, side, 3), np.uint8)
-    for i, picture in enumerate(values):
-        Image.fromarray(picture).save(folder / f"{i}.png")
-    return values
-
-
-MINE = ("--fakes", "fakes", "--reals", "reals", "--features", "mine:thumbnails")
-
-
-def test_folders_are_scored_on_the_command_line(run, tmp_path):
-    fakes, reals = pictures(tmp_path / "fakes", 8), pictures(tmp_path / "reals", 8, seed=1)
-    code, out, err = run(*MINE, "--output", "out", "--metrics", "fid,kid,psnr", "--kid", "blocks")
-    assert (code, err) == (0, "")
-    lines = read_results(tmp_path / "out")
-    assert [line["metric"] for line in lines] == ["fid", "kid", "psnr"]
-    assert lines[0]["samples"] == [8, 8] and not lines[0]["comparable"]
-    expected = evaluate_images(fakes, reals, ["fid", "psnr"], Settings(features=thumbnails))
-    assert lines[2]["value"] == pytest.approx(expected[1]["value"])
-    assert "fid: " in out and "8 generated, 8 real" in out and "not comparable" in out
-    assert lines[1]["std"] is None and "blocks of 10" in out  # of one block there is no error
-
-
-def test_statistics_files_stand_for_the_reals(run, tmp_path):
-    pictures(tmp_path / "fakes", 8), pictures(tmp_path / "reals", 9, seed=1)
-    assert run(*MINE, "--metrics", "fid", "--output", "a", "--save-statistics", "reals.npz")[0] == 0
-    again = ["reals.npz" if word == "reals" else word for word in MINE]
-    assert run(*again, "--metrics", "fid", "--output", "b")[0] == 0
-    one, other = (read_results(tmp_path / name)[0] for name in "ab")
-    assert one["value"] == pytest.approx(other["value"], rel=1e-6)
-    assert run(*again, "--metrics", "kid", "--output", "b")[0] == 0  # features were kept
-    assert run(*MINE, "--metrics", "kid", "--output", "a")[0] == 0
-    one, other = (read_results(tmp_path / name)[1] for name in "ab")
-    assert one["value"] == pytest.approx(other["value"], rel=1e-6)
-    with np.load("reals.npz") as file:
-        np.savez("foreign.npz", mu=file["mu"], sigma=file["sigma"])  # as pytorch-fid writes them
-    foreign = ["foreign.npz" if word == "reals" else word for word in MINE]
-    assert run(*foreign, "--metrics", "fid", "--output", "c")[0] == 0
-    assert read_results(tmp_path / "c")[0]["value"] == pytest.approx(
-        read_results(tmp_path / "a")[0]["value"], rel=1e-6
-    )
-    code, out, err = run(*foreign, "--metrics", "fid,kid")
-    assert (code, out) == (2, "") and "KID needs features" in err and err.count("\n") == 1
-
-
-def test_painted_label_maps_are_scored_by_their_colours(run, tmp_path):
-    colours = np.array([colour for _, _, colour in CITYSCAPES], np.uint8)
-    labels = np.random.default_rng(0).integers(0, 19, (2, 8, 10))
-    (tmp_path / "fakes").mkdir(), (tmp_path / "truth").mkdir()
-    for i, label in enumerate(labels):
-        noisy = colours[label].astype(int) + np.random.default_rng(i).integers(-3, 4, (8, 10, 3))
-        Image.fromarray(np.clip(noisy, 0, 255).astype(np.uint8)).save(tmp_path / f"fakes/c_{i}.png")
-        ids = np.array([number for number, _, _ in CITYSCAPES], np.uint8)[label]
-        ids = np.where(ids == 7, 0, ids).astype(np.uint8)  # unlabelled
-        double = ids.repeat(2, 0).repeat(2, 1)
-        Image.fromarray(double).save(tmp_path / f"truth/c_{i}_gtFine_labelIds.png")
-    chosen = ("--fakes", "fakes", "--labels", "truth", "--label-set", "cityscapes")
-    code, out, _ = run(*chosen, "--metrics", "labels", "--output", "out")
-    assert code == 0 and "road 0, sidewalk 1, building 1" in out
-    found = {line["metric"]: line for line in read_results(tmp_path / "out")}
-    assert found["labels_pixel_accuracy"]["value"] == pytest.approx(1)
-    assert found["labels_class_iou"]["value"] == pytest.approx(18 / 19)
-    assert found["labels_class_iou"]["per_class"]["road"] == 0
-    assert found["labels_class_iou"]["per_class"]["bicycle"] == pytest.approx(1)
-
-
-@pytest.mark.parametrize(
-    "arguments, message",
-    [
-        ((), "give --workdir, or --fakes and --reals"),
-        (("--workdir", "run", "--fakes", "fakes"), "give --workdir, or --fakes"),
-        (("--workdir", "none"), "no checkpoint"),
-        (("--fakes", "fakes"), "give --reals"),
-        (("--fakes", "fakes", "--reals", "none"), "no folder none"),
-        (("--fakes", "fakes", "--reals", "empty"), "no images in empty"),
-        ((*MINE, "--metrics", "fid,lpips"), "--metrics has no metric 'lpips'"),
-        ((*MINE, "--metrics", "kid", "--subset-size", "50"), "subset size below 5, such as 2"),
-        ((*MINE, "--metrics", "mean_kid"), "give --source"),
-        ((*MINE, "--metrics", "fcn"), "--segmenter MODULE:FUNCTION"),
-        ((*MINE, "--metrics", "labels"), "are unknown: name a --label-set"),
-        ((*MINE, "--metrics", "attention_iou"), "needs masks"),
-        (("--fakes", "mixed", "--reals", "fakes", "--metrics", "psnr"), "must have the same names"),
-        ((*MINE, "--label-set", "ade", "--metrics", "labels"), "no label set 'ade'"),
-        (("--fakes", "fakes", "--metrics", "labels", "--label-set", "facades"), "no true label"),
-        ((*MINE, "--config.data.path=x"), "give --workdir"),
-        ((*MINE, "--step", "3"), "--step does not go with --fakes"),
-        (("--workdir", "run", "--reals", "reals"), "--reals does not go with --workdir"),
-        (("--fakes", "fakes", "--reals", "big", "--features", "mine:thumbnails"), "channels"),
-        (("--fakes", "mixed", "--reals", "reals", "--features", "mine:thumbnails"), "--size"),
-        ((*MINE[:4], "--features", "mine:none"), "cannot import mine:none"),
-        ((*MINE[:4], "--features", "mine:number"), "mine:number is not callable"),
-        ((*MINE[:4], "--features", "mine.py"), "begins 6726825d"),
-    ],
-)
-def test_what_cannot_be_scored_is_one_clear_line(run, tmp_path, arguments, message):
-    for name, count, side in (("fakes", 5, 12), ("reals", 6, 12), ("big", 6, 16), ("mixed", 2, 12)):
-        pictures(tmp_path / name, count, side=side)
-    Image.new("RGB", (9, 9)).save(tmp_path / "mixed" / "9.png")
-    (tmp_path / "mixed" / "0.png").rename(tmp_path / "mixed" / "00.png")
-    (tmp_path / "empty").mkdir()
-    chosen = arguments if "--metrics" in arguments else (*arguments, "--metrics", "fid")
-    code, out, err = run(*chosen)
-    assert (code, out) == (2, "")
-    assert message in err and err.count("\n") == 1
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_imported_run_is_scored_on_other_data(run, tmp_path):
-    assert cli.main(["import", "ugatit", str(FILE), "--workdir", "run"]) == 0
-    sides = procedural.test_set(4, 32, seed=0)
-    np.savez(tmp_path / "pictures.npz", **{d: sides[d] for d in "ab"})
-    size = ("--config.data.crop_size=32", "--config.data.load_size=32")
-    data = ("--config.data.source=arrays", "--config.data.path=pictures.npz")
-    chosen = ("--workdir", "run", "--features", "mine:thumbnails", "--direction", "b2a")
-    code, out, err = run(*chosen, "--metrics", "fid", *data, *size)
-    assert (code, err) == (0, "") and out.startswith("fid b2a: ")
-    (line,) = read_results(tmp_path / "run")
-    assert line["samples"] == [4, 4] and line["step"] == 0
-    assert "no test images" in line["split"] and "no test images" in out
-    code, _, err = run(*chosen, "--metrics", "psnr", *data, *size)
-    assert code == 2 and "evaluate pairs" in err
+    assert half.table()["intensity"] == [1]  # half of the pixels suffices
 
 
 def test_not_a_number_stops_the_evaluation(translating):
-    run = translating
-    broken = jax.tree.map(lambda x: np.full_like(x, np.nan), run.variables)
+    model = translating.model
+    broken = jax.tree.map(lambda x: np.full_like(x, np.nan), model.variables)
     with pytest.raises(DataError, match=r"3 generates an image of 00000 \(a2b\) that is not fin"):
         evaluate_run(
-            dataclasses.replace(run, variables=broken),
+            dataclasses.replace(translating, model=model.with_variables(broken, 3)),
             ["fid"],
             Settings(features=thumbnails),
             directions=["a2b"],
         )
     with pytest.raises(ConfigError, match="direction is 'a2c': use one of a2b, b2a"):
-        evaluate_run(run, ["psnr"], directions=["a2c"])
+        evaluate_run(translating, ["psnr"], directions=["a2c"])
 
 
 def masked_l1(images, truth, mask):
@@ -357,10 +235,10 @@ def masked_l1(images, truth, mask):
 
 def test_truth_compares_inside_and_outside_the_mask(translating, tmp_path):
     results = evaluate_run(translating, ["truth"], grids=tmp_path)
-    truth, method = translating.batches.truth, translating.method
-    for direction in method.directions:
+    truth, model = translating.batches.truth, translating.model
+    for direction in model.method.directions:
         source, target, mask = (truth[f"{direction.source}{k}"] for k in ("", "_truth", "_mask"))
-        output = method.generate(translating.variables, {"image": source}, direction)
+        output = model.method.generate(model.variables, {"image": source}, direction)
         images = np.asarray(output.images)
         inside = masked_l1(images, target, mask)
         expected = {
@@ -380,11 +258,13 @@ def test_truth_compares_inside_and_outside_the_mask(translating, tmp_path):
 
 
 def test_a_generator_is_compiled_once_for_all_steps(translating, monkeypatch):
+    model = translating.model
     evaluate_run(translating, ["psnr"])
     monkeypatch.setattr(
-        type(translating.method), "generate", lambda *_: pytest.fail("it was traced again")
+        type(model.method), "generate", lambda *_: pytest.fail("it was traced again")
     )
-    evaluate_run(dataclasses.replace(translating, step=4), ["psnr"])
+    later = model.with_variables(model.variables, 4)
+    evaluate_run(dataclasses.replace(translating, model=later), ["psnr"])
 
 
 def test_examples_know_what_the_data_and_the_method_offer(translating, synthesizing):

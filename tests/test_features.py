@@ -148,13 +148,13 @@ def test_bad_pictures_are_one_clear_line(pictures, message):
 
 def test_bad_folders_name_the_file(folder, tmp_path):
     (folder / "5.png").write_bytes((folder / "5.png").read_bytes()[:60])
-    with pytest.raises(DataError, match=r"5\.png is no whole picture"):
+    with pytest.raises(DataError, match=r"5\.png cannot be decoded as an image"):
         collect(folder, mean_colours())
     Image.fromarray(noise(1, 9)[0]).save(folder / "5.png")
     with pytest.raises(DataError, match=r"5\.png has 9x9 pixels and .*0\.png has 8x8.*--size"):
         collect(folder, mean_colours())
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no pictures in"):
+    with pytest.raises(DataError, match="no images in"):
         collect(tmp_path / "empty", mean_colours())
 
 

@@ -57,7 +57,7 @@ def test_each_heat_map_is_scaled_to_its_own_range():
     ],
 )
 def test_colours_run_from_blue_over_green_to_red(value, rgb):
-    found = figures.colour(np.full((1, 1, 2, 1), value))
+    found = figures.color(np.full((1, 1, 2, 1), value))
     assert found.dtype == np.uint8
     assert found.tolist() == [[[list(rgb)] * 2]]
 
@@ -71,7 +71,7 @@ def test_an_overlay_mixes_the_picture_and_the_resized_map(opacity):
     # Centre-aligned bilinear from two to eight pixels.
     rises = np.clip((np.arange(8) + 0.5) / 4 - 0.5, 0, 1)
     maps = np.broadcast_to(np.stack([rises, 1 - rises])[:, None, :, None], (2, 6, 8, 1))
-    expected = (1 - opacity) * images + opacity * figures.colour(maps).astype(float)
+    expected = (1 - opacity) * images + opacity * figures.color(maps).astype(float)
     assert found.dtype == np.uint8
     np.testing.assert_allclose(found, expected, atol=1)
 

@@ -262,8 +262,10 @@ class Styled(methods.Method):
     def from_config(cls, config):
         return cls({}, {}, {})
 
-    def network_input(self, name):
+    def network_input(self, *arguments):
         raise NotImplementedError
+
+    batch_spec = panels = step = network_input
 
     def inputs(self, direction=None):
         image = methods.Input("image", (8, 8, 3), multiple=2)

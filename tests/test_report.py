@@ -192,7 +192,7 @@ BAD = {
     "no folder": (lambda folder: None, (), "no logs of a run in"),
     "empty": (empty, (), "no logs of a run in"),
     "broken config": (broken, (), "config.json is not JSON"),
-    "no pictures": (good, ("--pictures", "0"), "show at least 1"),
+    "no pictures": (good, ("--grids", "0"), "show at least 1"),
     "matplotlib": (good, (), "pip install 'ganattn[report]'"),
 }
 

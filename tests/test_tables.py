@@ -12,7 +12,7 @@ from ganattn.evaluation.metrics import METRICS
 from ganattn.evaluation.options import add_options
 from ganattn.report import comparison as text
 from ganattn.report import matching as runs
-from ganattn.report.tables import Column, Row, Table, names, read_table
+from ganattn.report.tables import Column, Table, TableRow, names, read_table
 from ganattn.runs.logs import Run
 from ganattn.runs.results import append_results, read_results
 
@@ -147,7 +147,7 @@ def test_statistics_over_runs(tmp_path):
         results = [{"metric": "fid", "step": 5, "value": value}]
         folder = make_run(tmp_path / str(value), "cyclegan:", results, optimizer__total_steps=5)
         found.append(Run(folder))
-    row = Row("x", ["25.42", "26.11"], "x")
+    row = TableRow("x", ["25.42", "26.11"], "x")
     columns = [Column(name=s, metric="fid", statistic=s) for s in ("lowest", "median")]
     table = Table("", "", columns, [row])
     printed = [text._value(table, row, c, {row.training(c): found}) for c in columns]

@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganattn.errors import ConfigError
-from ganattn.evaluation.examples import Example, Examples
+from ganattn.evaluation.examples import Example, ExampleStream
 from ganattn.evaluation.labels import by_class, true_labels
 from ganattn.evaluation.metrics import MeanOverImages, Metric
 from ganattn.evaluation.options import Settings
+from ganattn.figures import to_unit
 from ganattn.runs.results import Result
 
 
@@ -59,22 +60,17 @@ class ClassAttention:
                 if instances is not None:
                     self._objects[number] += len(np.unique(np.asarray(instances)[i][pixels]))
 
-    def table(self) -> list[dict[str, float]]:
-        """For each class "intensity", "frequency" and "average", NaN where nothing was counted.
+    def table(self) -> dict[str, np.ndarray]:
+        """ "intensity", "frequency" and "average" (classes,), NaN where nothing was counted.
 
-        intensity: share of its images in which it is attended. frequency: share of the images that
-        show it. average: number of its objects per image.
+        intensity: share of a class's images in which it is attended. frequency: share of the images
+        that show it. average: number of its objects per image.
         """
         images = max(self.images, 1)
-        rows = zip(self._present, self._attended, self._objects, strict=True)
-        return [
-            {
-                "intensity": attended / present if present else float("nan"),
-                "frequency": present / images,
-                "average": objects / images if self._has_instances else float("nan"),
-            }
-            for present, attended, objects in rows
-        ]
+        with np.errstate(invalid="ignore"):
+            intensity = self._attended / self._present
+        average = self._objects / images if self._has_instances else np.full_like(intensity, np.nan)
+        return {"intensity": intensity, "frequency": self._present / images, "average": average}
 
 
 def stretched(heatmaps: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
@@ -83,9 +79,7 @@ def stretched(heatmaps: ArrayLike, shape: tuple[int, ...]) -> np.ndarray:
     A map with a single value becomes zeros.
     """
     large = jax.image.resize(np.asarray(heatmaps, np.float32), (*shape, 1), "bilinear")
-    maps = np.asarray(large, np.float64)[..., 0]
-    low, high = (f(maps, axis=(1, 2), keepdims=True) for f in (np.min, np.max))
-    return (maps - low) / np.where(high > low, high - low, np.inf)
+    return to_unit(large)[..., 0]
 
 
 class AttentionByClass(Metric):
@@ -98,7 +92,7 @@ class AttentionByClass(Metric):
         ("average_frequency", "average", ""),
     )
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         self._set, self._read = true_labels(examples, settings, "source")
         self._counts = ClassAttention(len(self._set))
@@ -113,20 +107,15 @@ class AttentionByClass(Metric):
     def results(self) -> list[Result]:
         """Three results with the values of every class."""
         table, samples = self._counts.table(), [self._counts.images] * 2
-        results = []
-        for metric, column, convention in self.COLUMNS:
-            values = np.array([row[column] for row in table])
-            finite = values[~np.isnan(values)]
-            results.append(
-                {
-                    "metric": metric,
-                    "value": float(finite.mean()) if finite.size else None,
-                    "per_class": by_class(self._set.names, values),
-                    "samples": samples,
-                    **({"convention": convention} if convention else {}),
-                }
-            )
-        return results
+        return [
+            {
+                "metric": metric,
+                **by_class(self._set.names, table[column]),
+                "samples": samples,
+                **({"convention": convention} if convention else {}),
+            }
+            for metric, column, convention in self.COLUMNS
+        ]
 
 
 class AttentionIou(MeanOverImages):

@@ -1,11 +1,12 @@
 """The body of `ganattn evaluate`."""
 
 import argparse
+import dataclasses
 
 from ml_collections import ConfigDict
 
 from ganattn.errors import ConfigError
-from ganattn.evaluation.evaluate import describe, describe_classes, evaluate_images, evaluate_run
+from ganattn.evaluation.evaluate import describe, evaluate_images, evaluate_run
 from ganattn.evaluation.examples import image_set
 from ganattn.evaluation.features import load_features
 from ganattn.evaluation.metrics import FEATURES
@@ -14,10 +15,6 @@ from ganattn.evaluation.snapshots import Snapshot
 from ganattn.evaluation.statistics import collect
 from ganattn.runs.results import append_results
 
-SETTINGS = (
-    "kid", "subset_size", "subsets", "block_size", "seed", "weights", "labels", "label_set",
-    "absent", "void",
-)  # fmt: skip
 WITHOUT_REALS = ("fcn", "labels", "attention")
 
 
@@ -47,8 +44,6 @@ def run(options: argparse.Namespace, config: ConfigDict | None = None) -> None:
         append_results(options.output, results)
     for result in results:
         print(describe(result))
-        if result.get("per_class"):
-            print(f"  {describe_classes(result)}")
 
 
 def _evaluate_folders(options, metrics, settings):
@@ -62,20 +57,27 @@ def _evaluate_folders(options, metrics, settings):
     )
     if options.save_statistics is not None:
         reals = image_set(options.reals, "reals", options.size)
-        statistics = collect(reals, settings.features, cache=settings.cache, progress=True)
-        statistics.save(options.save_statistics)
+        collect(reals, settings.features, cache=settings.cache, progress=True).save(
+            options.save_statistics
+        )
     return results
 
 
 def _settings(options: argparse.Namespace, metrics: list[str]) -> Settings:
-    values = {name: getattr(options, name) for name in SETTINGS}
-    if set(metrics) & set(FEATURES) or options.save_statistics:
-        values["features"] = load_features(options.features, options.convention, options.layer)
-    if options.segmenter is not None:
-        values["segmenter"] = load_callable(options.segmenter)
-    if not options.no_cache:
-        values["cache"] = options.cache
-    return Settings(**{k: v for k, v in values.items() if v is not None}, progress=True)
+    names = {field.name for field in dataclasses.fields(Settings)}
+    values = {k: v for k, v in vars(options).items() if k in names and v is not None}
+    uses_features = set(metrics) & set(FEATURES) or options.save_statistics
+    return Settings(
+        **{
+            **values,
+            "features": load_features(options.features, options.convention, options.layer)
+            if uses_features
+            else None,
+            "segmenter": load_callable(options.segmenter) if options.segmenter else None,
+            "cache": None if options.no_cache else options.cache,
+            "progress": True,
+        }
+    )
 
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], beside: str) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ganattn.errors import ConfigError, DataError
-from ganattn.evaluation.examples import Example, Examples, ImageSet
+from ganattn.evaluation.examples import Example, ExampleStream, ImageSet, is_statistics
 from ganattn.evaluation.features import BATCH, InceptionFeatures, extract, provenance
 from ganattn.evaluation.metrics import Metric
 from ganattn.evaluation.options import BLOCK, MEAN_WEIGHTS, SEED, SUBSET_SIZE, SUBSETS, Settings
@@ -42,10 +42,9 @@ def frechet_distance(fakes: Statistics, reals: Statistics) -> float:
 
 def _from_features(fakes: Statistics, reals: Statistics) -> tuple[float, float]:
     """With S = A'A the square root's trace is the sum of the singular values of A1 A2'."""
-    for each in (fakes, reals):
-        if each.count < 2:
-            raise DataError(f"a covariance needs two images, there is {each.count}: give more")
-    one, other = (each.centred / np.sqrt(each.count - 1) for each in (fakes, reals))
+    if 1 in (fakes.count, reals.count):
+        raise DataError("a covariance needs two images, there is 1: give more")
+    one, other = (each.centered / np.sqrt(each.count - 1) for each in (fakes, reals))
     overlap = np.linalg.svd(one @ other.T, compute_uv=False).sum()
     return float((one**2).sum() + (other**2).sum()), float(overlap)
 
@@ -151,22 +150,19 @@ def _split(x: np.ndarray, count: int) -> list[np.ndarray]:
     return [block[::-1] for block in np.array_split(x[::-1], count)[::-1]]
 
 
-def mean_kid(to_target: Kid, to_source: Kid, weights: str | Sequence[float] = "equal") -> Kid:
+def mean_kid(to_target: Kid, to_source: Kid, weights: str = "equal") -> Kid:
     """Weighted sum of two distances of the fakes, as in U-GAT-IT's and AttentionGAN's tables.
 
-    weights: a name of MEAN_WEIGHTS, or the two weights. spread: as if both were independent. Raises
-    ConfigError for another name.
+    weights: a name of MEAN_WEIGHTS. spread: as if both were independent. Raises ConfigError for
+    another name.
     """
     target, source = mean_weights(weights)
     spread = np.hypot(target * to_target.spread, source * to_source.spread)
     return Kid(target * to_target.mean + source * to_source.mean, float(spread))
 
 
-def mean_weights(weights: str | Sequence[float]) -> tuple[float, float]:
+def mean_weights(weights: str) -> tuple[float, float]:
     """The weights of target and source in `mean_kid`."""
-    if not isinstance(weights, str):
-        target, source = weights
-        return target, source
     if weights not in MEAN_WEIGHTS:
         names = ", ".join(MEAN_WEIGHTS)
         raise ConfigError(f"the weights of mean KID are {weights!r}: use one of {names}")
@@ -179,14 +175,14 @@ class FeatureDistances(Metric):
     Outputs that are a set of files or an array are read as one, so that their features are cached.
     """
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         self._features = settings.features or InceptionFeatures.random()
-        self._sides: dict[str, Any] = {"real": examples.real}
-        if isinstance(examples.real, str) or hasattr(examples.real, "__fspath__"):
-            self._sides["real"] = Statistics.load(examples.real)
+        self._of_kid = any(name.endswith("kid") for name in names)
         if examples.real is None:
             raise DataError(f"{' and '.join(names)} needs real images: give --reals")
+        real = Statistics.load(examples.real) if is_statistics(examples.real) else examples.real
+        self._sides = {"real": real}
         if any(name.startswith("mean") for name in names):
             if examples.source is None:
                 raise DataError(
@@ -210,14 +206,17 @@ class FeatureDistances(Metric):
     def results(self) -> list[Result]:
         """Reads the real images, too."""
         self._flush()
-        sides = {name: self._collect(side) for name, side in self._sides.items()}
-        fakes = sides.get("fake") or self._moments.statistics()
-        return [self._result(name, fakes, sides["real"], sides.get("source"))
-                for name in self.names]  # fmt: skip
-
-    @property
-    def _of_kid(self) -> bool:
-        return any(name.endswith("kid") for name in self.names)
+        settings, keep = self.settings, None if self._of_kid else KEEP
+        sides = {
+            name: side
+            if isinstance(side, Statistics)
+            else collect(
+                side, self._features, keep=keep, cache=settings.cache, progress=settings.progress
+            )
+            for name, side in self._sides.items()
+        }
+        fakes = sides.pop("fake", None) or self._moments.statistics()
+        return [self._result(name, fakes, **sides) for name in self.names]
 
     def _check(self, fakes: int, side: Any) -> None:
         """Refuses what can be refused before features are extracted."""
@@ -234,20 +233,8 @@ class FeatureDistances(Metric):
             self._moments.add(extract(self._features, np.stack(self._waiting)))
             self._waiting = []
 
-    def _collect(self, side: Any) -> Statistics:
-        if isinstance(side, Statistics):
-            return side
-        settings = self.settings
-        return collect(
-            side,
-            self._features,
-            keep=None if self._of_kid else KEEP,
-            cache=settings.cache,
-            progress=settings.progress,
-        )
-
     def _result(
-        self, name: str, fakes: Statistics, reals: Statistics, source: Statistics | None
+        self, name: str, fakes: Statistics, real: Statistics, source: Statistics | None = None
     ) -> Result:
         origin = provenance(self._features)
         digest = origin.digest[:8] if len(origin.digest) > 16 else origin.digest
@@ -258,23 +245,22 @@ class FeatureDistances(Metric):
             "digest": origin.digest,
             "comparable": origin.comparable,
         }
-        sides, weights = [reals], [1.0]
+        sides, weights = [real], [1.0]
         if name.startswith("mean"):
             assert source is not None
-            sides, weights = [reals, source], list(mean_weights(self.settings.weights))
+            sides, weights = [real, source], list(mean_weights(self.settings.weights))
             result["weights"] = weights
         result["samples"] = [fakes.count, *(side.count for side in sides)]
         if name.endswith("fid"):
             distances = [frechet_distance(fakes, side) for side in sides]
             return {**result, "value": float(np.dot(weights, distances))}
         parts = [self._kid(fakes, side) for side in sides]
-        value = parts[0] if len(parts) == 1 else mean_kid(parts[0], parts[1], weights)
+        value = parts[0] if len(parts) == 1 else mean_kid(parts[0], parts[1], self.settings.weights)
         estimator = self._estimator(fakes, sides)
         return {**result, "value": value.mean, "std": value.spread, "estimator": estimator}
 
     def _kid(self, fakes: Statistics, reals: Statistics) -> Kid:
-        if fakes.features is None or reals.features is None:
-            raise DataError("KID needs features, not only their mean and covariance: give images")
+        assert fakes.features is not None and reals.features is not None  # see `_check`
         settings = self.settings
         return kid(
             fakes.features,

@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ganattn.evaluation import metrics as registry
-from ganattn.evaluation.examples import Example, Examples, as_uint8, of_images
+from ganattn.evaluation.examples import Example, ExampleStream, of_images
 from ganattn.evaluation.options import Settings
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.figures import save_grid, save_image
@@ -35,9 +35,9 @@ def evaluate_run(
     generated.
     """
     settings = settings or Settings()
-    examples = [snapshot.examples(name) for name in directions or snapshot.method.directions]
+    examples = [snapshot.examples(name) for name in directions or snapshot.model.method.directions]
     prepared = [registry.create(metrics, each, settings) for each in examples]
-    origin: Result = {"step": snapshot.step}
+    origin: Result = {"step": snapshot.model.step}
     if not snapshot.batches.tests.held_out:
         origin["split"] = "training images, there are no test images"
     results = []
@@ -69,13 +69,15 @@ def evaluate_images(
     settings = settings or Settings()
     examples = of_images(fakes, reals, source, size)
     lines = _consume(examples, registry.create(metrics, examples, settings), settings)
-    return [
-        {"step": 0, **line} if size is None else {"step": 0, **line, "size": size} for line in lines
-    ]
+    origin: Result = {} if size is None else {"size": size}
+    return [{"step": 0, **line, **origin} for line in lines]
 
 
 def describe(result: Result) -> str:
-    """One line for a person: the value, its convention, its features and numbers of images."""
+    """A result as text: its value, convention, features and numbers of images.
+
+    A second line holds the values of the classes, where there are some.
+    """
     value, deviation = result["value"], result.get("std")
     text = "not finite" if value is None or not np.isfinite(value) else f"{value:.6g}"
     if deviation is not None and np.isfinite(deviation):
@@ -90,18 +92,13 @@ def describe(result: Result) -> str:
     counts = zip(result.get("samples", []), ("generated", "real", "source"), strict=False)
     notes += [f"{count or 'unknown'} {side}" for count, side in counts]
     head = " ".join(str(result[k]) for k in ("metric", "direction") if result.get(k))
-    return f"{head}: {text} ({', '.join(notes)})"
-
-
-def describe_classes(result: Result) -> str:
-    """One line with the value of every class, "" where the result has none."""
-    values = result.get("per_class", {})
-    texts = {name: "none" if value is None else f"{value:.4g}" for name, value in values.items()}
-    return ", ".join(f"{name} {text}" for name, text in texts.items())
+    values = result.get("per_class") or {}
+    classes = [f"{k} {'none' if value is None else f'{value:.4g}'}" for k, value in values.items()]
+    return f"{head}: {text} ({', '.join(notes)})" + (f"\n  {', '.join(classes)}" if classes else "")
 
 
 def _consume(
-    examples: Examples,
+    examples: ExampleStream,
     metrics: Sequence[registry.Metric],
     settings: Settings,
     output: Path | None = None,
@@ -131,15 +128,10 @@ def _consume(
 
 def _columns(examples: Sequence[Example]) -> dict[str, np.ndarray]:
     """The columns of a grid, as far as they are known; heat maps are laid over the first one."""
-    columns: dict[str, list[Any]] = {
-        "source": [example.source for example in examples],
-        "attention": [example.attention for example in examples],
-        "generated": [example.generated for example in examples],
-        "target": [example.target for example in examples],
-    }
+    names = ("source", "attention", "generated", "target")
     known = {
-        name: np.stack([x if name == "attention" else as_uint8(x) for x in images])
-        for name, images in columns.items()
-        if images[0] is not None
+        name: np.stack([getattr(example, name) for example in examples])
+        for name in names
+        if getattr(examples[0], name) is not None
     }
     return known if "source" in known else {"generated": known.pop("generated"), **known}

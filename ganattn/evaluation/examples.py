@@ -1,4 +1,4 @@
-"""Examples: generated images one by one, with what is known about each; sets of image files."""
+"""Generated images one by one, with what is known about each; sets of image files."""
 
 import dataclasses
 import hashlib
@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from ganattn import figures
-from ganattn.data.images import find_images, read_rgb
+from ganattn.data.images import find_images, read_rgb, resize
 from ganattn.errors import DataError
+from ganattn.figures import to_uint8
 
 READ_AHEAD = 32  # images that threads decode together
 Named = tuple[str, np.ndarray]
@@ -43,21 +42,21 @@ class Example:
     @cached_property
     def generated(self) -> np.ndarray:
         """The output as uint8."""
-        return as_uint8(self.output)
+        return to_uint8(self.output)
 
     @cached_property
     def source(self) -> np.ndarray | None:
-        """The image that the output was generated from; it is read when first asked for."""
+        """The image that the output was generated from; it is read at the first access."""
         return None if self.read_source is None else self.read_source()
 
     @cached_property
     def target(self) -> np.ndarray | None:
-        """The true image; it is read when first asked for."""
+        """The true image; it is read at the first access."""
         return None if self.read_target is None else self.read_target()
 
 
 @dataclasses.dataclass(frozen=True)
-class Examples:
+class ExampleStream:
     """A stream of examples, and the sets of images that they are compared with.
 
     title: of progress bars. stream: yields every example, from the first one, at each call. count:
@@ -150,8 +149,8 @@ def image_set(images: Any, title: str = "images", size: int | None = None) -> Im
     return result if size is None else _resized(result, size)
 
 
-def of_images(fakes: Any, reals: Any, source: Any = None, size: int | None = None) -> Examples:
-    """Examples of images produced by any tool; reals and source are paired with them by number.
+def of_images(fakes: Any, reals: Any, source: Any = None, size: int | None = None) -> ExampleStream:
+    """A stream of images produced by any tool; reals and source are paired with them by number.
 
     fakes, reals, source: what `image_set` takes; reals may be None, or the path of an .npz file of
     statistics. size: see `image_set`.
@@ -159,8 +158,7 @@ def of_images(fakes: Any, reals: Any, source: Any = None, size: int | None = Non
     outputs = image_set(fakes, "fakes", size)
     origin = None if source is None else image_set(source, "sources", size)
     real, fields = reals, {"source"} if origin else set()
-    is_file = isinstance(reals, str | os.PathLike) and Path(reals).suffix == ".npz"
-    if reals is not None and not is_file:
+    if reals is not None and not is_statistics(reals):
         real = image_set(reals, "reals", size)
         fields.add("target")
 
@@ -183,13 +181,13 @@ def of_images(fakes: Any, reals: Any, source: Any = None, size: int | None = Non
                 read_target=partial(target, i) if "target" in fields else None,
             )
 
-    known = frozenset(fields)
-    return Examples("fakes", stream, outputs.count or 0, known, real, origin, outputs)
+    count = outputs.count or 0
+    return ExampleStream("fakes", stream, count, frozenset(fields), real, origin, outputs)
 
 
-def as_uint8(image: np.ndarray) -> np.ndarray:
-    """uint8 of an image or batch that is uint8, or float in about [-1, 1]."""
-    return image if image.dtype == np.uint8 else figures.to_uint8(image)
+def is_statistics(images: Any) -> bool:
+    """Whether images are given as the path of an .npz file of statistics."""
+    return isinstance(images, str | os.PathLike) and Path(images).suffix == ".npz"
 
 
 def digest_of(parts: Iterable[Any]) -> str:
@@ -245,31 +243,25 @@ def _checked(image: np.ndarray, name: str) -> np.ndarray:
     """uint8 of (h, w, 3) uint8, or floats in [-1, 1]; raises DataError for NaN and the rest."""
     if image.ndim != 3 or image.shape[-1] != 3:
         raise DataError(f"{name} has shape {image.shape}: give (height, width, 3)")
-    if image.dtype == np.uint8:
-        return image
-    if not np.issubdtype(image.dtype, np.floating):
+    if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
         raise DataError(f"{name} is {image.dtype}: give uint8, or floats in [-1, 1]")
     if not np.isfinite(image).all():
         raise DataError(f"{name} holds NaN or infinity: check the code that produced it")
-    if np.abs(image).max() > 1:
+    if image.dtype != np.uint8 and np.abs(image).max() > 1:
         raise DataError(
             f"{name} has values from {image.min():.4g} to {image.max():.4g}: give floats in "
             "[-1, 1], or uint8"
         )
-    return np.round(127.5 * (image.astype(np.float32) + 1)).astype(np.uint8)
+    return to_uint8(image)
 
 
 def _resized(images: ImageSet, size: int) -> ImageSet:
-    def resize(image: np.ndarray) -> np.ndarray:
-        resized = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
-        return np.asarray(resized)
-
     digest, item = images.digest, images.item
     return dataclasses.replace(
         images,
-        read=lambda: ((name, resize(image)) for name, image in images.read()),
+        read=lambda: ((name, resize(x, size, size, "bicubic")) for name, x in images.read()),
         digest=None if digest is None else lambda: f"{digest()}-{size}",
-        item=None if item is None else lambda index: resize(item(index)),
+        item=None if item is None else lambda i: resize(item(i), size, size, "bicubic"),
     )
 
 

@@ -58,29 +58,24 @@ class NetworkFeatures:
         devices: Sequence[jax.Device] | None = None,
     ):
         self.provenance, self.batch_size = provenance, batch_size
-        self._apply, self._load, self._devices = apply, load, devices
+        self._apply, self._load = Batched(apply, batch_size, devices), load
         self._prepare = prepare or (lambda images: images.astype(np.float32))
 
     @cached_property
-    def _compiled(self) -> tuple[Batched, Any]:
-        apply = Batched(self._apply, self.batch_size, self._devices)
-        return apply, apply.place(self._load())
+    def _variables(self) -> Any:
+        return self._apply.place(self._load())
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """(n, h, w, 3) uint8 to (n, d) float32."""
-        apply, variables = self._compiled
-        parts = [
-            apply(variables, self._prepare(images[start : start + apply.batch_size]))
-            for start in range(0, len(images), apply.batch_size)
-        ]
-        return np.concatenate(parts).astype(np.float32, copy=False)
+        return self._apply(self._variables, self._prepare(images)).astype(np.float32, copy=False)
 
 
 class InceptionFeatures(NetworkFeatures):
     """The features of FID and KID.
 
     load: returns the variables of `networks.inception.Inception`. provenance: its convention is one
-    of those of `network_input`. layer: output of Inception, "2048" for published numbers.
+    of those of `network_input`. layer: output of Inception, "2048" for published numbers. options:
+    batch_size and devices, see `Batched`.
     """
 
     def __init__(
@@ -88,18 +83,14 @@ class InceptionFeatures(NetworkFeatures):
         load: Callable[[], Any],
         provenance: Provenance,
         layer: str = "2048",
-        *,
-        batch_size: int = BATCH,
-        devices: Sequence[jax.Device] | None = None,
+        **options: Any,
     ):
-        network, convention = Inception(), provenance.convention
         super().__init__(
-            lambda variables, images: network.apply(variables, images)[layer],
+            lambda variables, images: Inception().apply(variables, images)[layer],
             load,
             provenance,
-            lambda images: network_input(images, convention),
-            batch_size=batch_size,
-            devices=devices,
+            lambda images: network_input(images, provenance.convention),
+            **options,
         )
 
     @classmethod

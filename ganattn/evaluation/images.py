@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 from ganattn.data.images import to_float
 from ganattn.errors import DataError
 from ganattn.evaluation.attention import heatmap_iou
-from ganattn.evaluation.examples import Example, Examples, as_uint8
+from ganattn.evaluation.examples import Example, ExampleStream
 from ganattn.evaluation.metrics import MeanOverImages, Metric
 from ganattn.evaluation.options import Settings
+from ganattn.figures import to_uint8
 from ganattn.runs.results import Result
 
 WINDOW = 7  # pixels, scikit-image's default
@@ -112,7 +113,7 @@ class Ssim(MeanOverImages):
 
 def _pair_of(example: Example) -> tuple[np.ndarray, np.ndarray]:
     assert example.target is not None
-    return example.generated[None], as_uint8(example.target)[None]
+    return example.generated[None], to_uint8(example.target)[None]
 
 
 class Truth(Metric):
@@ -126,7 +127,7 @@ class Truth(Metric):
 
     needs = ("source", "target", "mask")
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         self._sums, self._pixels = np.zeros(3), np.zeros(3)
         self._ious: list[float] = []

@@ -1,27 +1,26 @@
 """Label maps: sets of classes, true label maps, and the metrics of segmented or painted labels."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
-from ganattn.data.images import find_images, read_ids
+from ganattn.data.images import VOID, find_images, read_ids, resize, resize_ids
 from ganattn.data.palettes import palette
 from ganattn.errors import ConfigError, DataError
-from ganattn.evaluation.examples import Example, Examples, as_uint8
+from ganattn.evaluation.examples import Example, ExampleStream
 from ganattn.evaluation.metrics import Metric
 from ganattn.evaluation.options import Settings
+from ganattn.figures import to_uint8
 from ganattn.runs.results import Result
 
-VOID = 255
+LABEL_SETS = ("cityscapes", "cityscapes-train", "facades", "plain")
 SMALL = 1e-12  # keeps the authors' quotients finite, so that an absent class counts as 0
 
-# Cityscapes: label id, name and colour of the 19 classes of the benchmark, in order.
+# Cityscapes: label id, name and color of the 19 classes of the benchmark, in order.
 CITYSCAPES = (
     (7, "road", (128, 64, 128)), (8, "sidewalk", (244, 35, 232)), (11, "building", (70, 70, 70)),
     (12, "wall", (102, 102, 156)), (13, "fence", (190, 153, 153)), (17, "pole", (153, 153, 153)),
@@ -37,12 +36,12 @@ CITYSCAPES = (
 class LabelSet:
     """The classes of a metric.
 
-    names: of the classes. colours: (classes, 3) uint8, or None. ids: ids of the classes in label
+    names: of the classes. colors: (classes, 3) uint8, or None. ids: ids of the classes in label
     files, in order; None where they are 0, 1, 2 and so on. Other ids are void.
     """
 
     names: tuple[str, ...]
-    colours: np.ndarray | None = None
+    colors: np.ndarray | None = None
     ids: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
@@ -50,58 +49,49 @@ class LabelSet:
 
     def classes(self, ids: np.ndarray) -> np.ndarray:
         """Class numbers for the ids of label files, VOID for ids of no class."""
-        ids = np.asarray(ids).astype(np.int64)
-        if self.ids is None:
-            return np.where((ids >= 0) & (ids < len(self)), ids, VOID)
-        table = np.full(max(self.ids) + 1, VOID)
-        table[list(self.ids)] = np.arange(len(self))
-        inside = (ids >= 0) & (ids < len(table))
-        return np.where(inside, table[np.where(inside, ids, 0)], VOID)
+        known = self.ids or range(len(self))
+        table = np.full(max(known) + 2, VOID)  # the last entry is that of ids outside the table
+        table[list(known)] = np.arange(len(self))
+        return table[np.where((ids >= 0) & (ids < len(table)), ids, -1)]
 
 
 def label_set(name: str, classes: int = 0) -> LabelSet:
     """The set of classes of that name.
 
     "cityscapes": the 19 classes of label ids (7 is road), "cityscapes-train": of train ids (0 is
-    road). "facades": the 12 of CMP, 1 to 12. "plain": `classes` classes without names or colours.
+    road). "facades": the 12 of CMP, 1 to 12. "plain": `classes` classes without names or colors.
     Raises ConfigError for another name, or where the number of classes is unknown.
     """
-    if name.startswith("cityscapes"):
-        ids, names, colours = zip(*CITYSCAPES, strict=True)
-        known = {"cityscapes": ids, "cityscapes-train": None}
-        if name in known:
-            return LabelSet(names, np.array(colours, np.uint8), known[name])
+    if name in ("cityscapes", "cityscapes-train"):
+        ids, names, colors = zip(*CITYSCAPES, strict=True)
+        return LabelSet(names, np.array(colors, np.uint8), ids if name == "cityscapes" else None)
     if name == "facades":
         numbers = tuple(range(1, 13))
         return LabelSet(tuple(map(str, numbers)), palette("facades")[1:], numbers)
     if name != "plain":
-        raise ConfigError(
-            f"there is no label set {name!r}: use cityscapes, cityscapes-train, facades or plain"
-        )
+        raise ConfigError(f"no label set {name!r}: use one of {', '.join(LABEL_SETS)}")
     if classes < 1:
         raise ConfigError("the classes of the label maps are unknown: name a --label-set")
     return LabelSet(tuple(map(str, range(classes))))
 
 
-class LabelFolder:
-    """True label maps in files with the stems of the images that they belong to.
+def label_reader(folder: Path) -> Callable[[str], np.ndarray]:
+    """A function from the stem of an image's file to its true label map (h, w) int64.
 
-    A file name may continue after the stem with _labelIds, _gtFine_labelIds or similar.
+    The label map is the file in `folder` with that stem; its name may continue with _labelIds,
+    _gtFine_labelIds or similar. The function raises DataError when there is none.
     """
+    files = {path.stem: folder / path for path in find_images(folder)}
 
-    def __init__(self, folder: str | os.PathLike):
-        self._folder = Path(folder)
-        self._files = {path.stem: self._folder / path for path in find_images(folder)}
+    def read(stem: str) -> np.ndarray:
+        start = stem.removesuffix("_leftImg8bit") + "_"
+        longer = [name for name in files if name.startswith(start) and "abelIds" in name]
+        for name in (stem, *longer):
+            if name in files:
+                return read_ids(files[name])
+        raise DataError(f"{folder} has no label map {stem}.png: name files like images")
 
-    def read(self, stem: str) -> np.ndarray:
-        """(h, w) int64; raises DataError when the image has no file."""
-        if stem in self._files:
-            return read_ids(self._files[stem])
-        base = stem.removesuffix("_leftImg8bit")
-        longer = [name for name in self._files if name.startswith(f"{base}_") and "abelIds" in name]
-        if not longer:
-            raise DataError(f"{self._folder} has no label map {stem}.png: name files like images")
-        return read_ids(self._files[longer[0]])
+    return read
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,71 +154,54 @@ def label_accuracy(
     iou = hit / (true + predicted - hit + SMALL)
     if absent == "skip":
         accuracy, iou = (np.where(true > 0, x, np.nan) for x in (accuracy, iou))
-    everything = matrix.sum() + outside.sum() + SMALL
-    means = (_mean(accuracy), _mean(iou))
-    return LabelAccuracy(float(hit.sum() / everything), *means, accuracy, iou)
+    pixel_accuracy = float(hit.sum() / (matrix.sum() + outside.sum() + SMALL))
+    means = mean_over_classes(accuracy), mean_over_classes(iou)
+    return LabelAccuracy(pixel_accuracy, *means, accuracy, iou)
 
 
-def _mean(values: np.ndarray) -> float:
+def mean_over_classes(values: np.ndarray) -> float:
+    """The mean of the values that are not NaN; NaN where there is none."""
     finite = values[~np.isnan(values)]
     return float(finite.mean()) if finite.size else float("nan")
 
 
 def nearest_labels(images: ArrayLike, palette: ArrayLike) -> np.ndarray:
-    """(n, h, w) int32: the id whose colour is nearest to each pixel, the lower one of two.
+    """(n, h, w) int32: the id whose color is nearest to each pixel, the lower one of two.
 
     images: (n, h, w, 3) uint8. palette: (classes, 3) uint8.
     """
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.shape[-1:] != (3,):
         raise DataError(f"images are {images.dtype} {images.shape}: give (n, h, w, 3) uint8")
-    colours = np.asarray(palette, np.int32)
+    colors = np.asarray(palette, np.int32)
     pixels = images.reshape(-1, 3).astype(np.int32)
     nearest = np.full(len(pixels), np.iinfo(np.int32).max)
     labels = np.zeros(len(pixels), np.int32)
-    for label, colour in enumerate(colours):  # one class at a time, to save memory
-        distance = ((pixels - colour) ** 2).sum(1)
+    for label, color in enumerate(colors):  # one class at a time, to save memory
+        distance = ((pixels - color) ** 2).sum(1)
         labels[distance < nearest] = label
         nearest = np.minimum(nearest, distance)
     return labels.reshape(images.shape[:-1])
 
 
-def _resized(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """(h, w, 3) uint8 resized bilinearly, as pix2pix's script does for its FCN."""
-    if image.shape[:2] == size:
-        return image
-    height, width = size
-    bilinear = Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(image).resize((width, height), bilinear))
-
-
-def _resized_ids(labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-    """(h, w) ids resized to (height, width) by the nearest pixel."""
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new)
-        for old, new in zip(labels.shape, size, strict=True)
-    )
-    return labels[rows[:, None], columns]
-
-
 def true_labels(
-    examples: Examples, settings: Settings, side: Literal["source", "target"]
+    examples: ExampleStream, settings: Settings, side: Literal["source", "target"]
 ) -> tuple[LabelSet, Callable[[Example], np.ndarray]]:
     """The classes, and a function from an example to its true class numbers (h, w).
 
-    They come from the folder `settings.labels`, the example's label map, or the colours of its
+    They come from the folder `settings.labels`, the example's label map, or the colors of its
     image `side`. Raises DataError where there is none of these.
     """
     classes = label_set(settings.label_set, examples.classes)
     if settings.labels is not None:
-        folder = LabelFolder(settings.labels)
-        return classes, lambda example: classes.classes(folder.read(example.name))
+        read = label_reader(settings.labels)
+        return classes, lambda example: classes.classes(read(example.name))
     if "label" in examples.fields:
         return classes, lambda example: classes.classes(example.label)
-    if side not in examples.fields or classes.colours is None:
+    if side not in examples.fields or classes.colors is None:
         raise DataError("there are no true label maps: give --labels FOLDER, or evaluate pairs")
-    colours = classes.colours
-    return classes, lambda e: nearest_labels(as_uint8(getattr(e, side))[None], colours)[0]
+    colors = classes.colors
+    return classes, lambda e: nearest_labels(to_uint8(getattr(e, side))[None], colors)[0]
 
 
 class _PredictedLabels(Metric):
@@ -236,13 +209,13 @@ class _PredictedLabels(Metric):
 
     side: Literal["source", "target"]
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
         self._set, self._read = true_labels(examples, settings, self.side)
         self._counts = np.zeros((len(self._set) + 1, len(self._set)), np.int64)
         self._images = 0
 
-    def predict(self, image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    def predict(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Class numbers of that size for an image (h, w, 3) uint8."""
         raise NotImplementedError
 
@@ -257,21 +230,21 @@ class _PredictedLabels(Metric):
         """Three results, two of them with the values of every class."""
         absent, void = self.settings.absent, self.settings.void
         means = label_accuracy(self._counts, absent, void)  # type: ignore[arg-type]
-        values: dict[str, tuple[float, Any]] = {
-            "pixel_accuracy": (means.pixel_accuracy, None),
-            "class_accuracy": (means.class_accuracy, means.per_class_accuracy),
-            "class_iou": (means.class_iou, means.per_class_iou),
+        names = self._set.names
+        values: dict[str, Result] = {
+            "pixel_accuracy": {"value": means.pixel_accuracy},
+            "class_accuracy": by_class(names, means.per_class_accuracy),
+            "class_iou": by_class(names, means.per_class_iou),
         }
         return [
             {
                 "metric": f"{self.names[0]}_{metric}",
-                "value": value,
-                **({} if each is None else {"per_class": by_class(self._set.names, each)}),
+                **value,
                 "convention": f"absent classes {absent}, void {void}",
                 "label_set": self.settings.label_set,
                 "samples": [self._images, self._images],
             }
-            for metric, (value, each) in values.items()
+            for metric, value in values.items()
         ]
 
 
@@ -280,7 +253,7 @@ class SegmentedLabels(_PredictedLabels):
 
     side = "source"
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         if settings.segmenter is None:
             raise ConfigError(
                 "fcn needs a segmenter with weights of your own: --segmenter MODULE:FUNCTION, from "
@@ -288,29 +261,30 @@ class SegmentedLabels(_PredictedLabels):
             )
         super().__init__(names, examples, settings)
 
-    def predict(self, image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-        """The segmenter's class numbers for the resized image."""
+    def predict(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """The segmenter's class numbers for the image, resized as in pix2pix's script."""
         assert self.settings.segmenter is not None
-        return np.asarray(self.settings.segmenter(_resized(image, size)[None]))[0]
+        return np.asarray(self.settings.segmenter(resize(image, *size, "bilinear")[None]))[0]
 
 
 class PaintedLabels(_PredictedLabels):
-    """Label maps that a translator paints, by the nearest colour of the label set."""
+    """Label maps that a translator paints, by the nearest color of the label set."""
 
     side = "target"
 
-    def __init__(self, names: Sequence[str], examples: Examples, settings: Settings):
+    def __init__(self, names: Sequence[str], examples: ExampleStream, settings: Settings):
         super().__init__(names, examples, settings)
-        if self._set.colours is None:
-            raise ConfigError("labels needs a --label-set with colours, such as cityscapes")
+        if self._set.colors is None:
+            raise ConfigError("labels needs a --label-set with colors, such as cityscapes")
 
-    def predict(self, image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
-        """The classes of the nearest colours, resized by the nearest pixel."""
-        assert self._set.colours is not None
-        return _resized_ids(nearest_labels(image[None], self._set.colours)[0], size)
+    def predict(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """The classes of the nearest colors, resized by the nearest pixel."""
+        assert self._set.colors is not None
+        return resize_ids(nearest_labels(image[None], self._set.colors)[0], *size)
 
 
-def by_class(names: Sequence[str], values: Sequence[float] | np.ndarray) -> dict[str, Any]:
-    """Class name -> value, None for NaN."""
+def by_class(names: Sequence[str], values: np.ndarray) -> Result:
+    """ "value", the mean, and "per_class": class name -> value, None for NaN."""
     pairs = zip(names, map(float, values), strict=True)
-    return {name: None if np.isnan(value) else value for name, value in pairs}
+    per_class = {name: None if np.isnan(value) else value for name, value in pairs}
+    return {"value": mean_over_classes(values), "per_class": per_class}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ganattn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from ganattn.evaluation.examples import Example, Examples
+    from ganattn.evaluation.examples import Example, ExampleStream
     from ganattn.evaluation.options import Settings
 
 # Name -> module and class. Metrics of one class are computed together. Modules are imported when a
@@ -48,8 +48,8 @@ class Metric:
     needs: ClassVar[tuple[str, ...]] = ()
     streams = True
 
-    def __init__(self, names: Sequence[str], examples: "Examples", settings: "Settings"):
-        """names: those of METRICS that are asked for. Raises DataError for what is missing."""
+    def __init__(self, names: Sequence[str], examples: "ExampleStream", settings: "Settings"):
+        """names: of METRICS. Raises DataError where the examples lack a field that is needed."""
         for field in self.needs:
             if field not in examples.fields:
                 raise DataError(f"{' and '.join(names)} needs {_MISSING[field]}")
@@ -67,7 +67,7 @@ class Metric:
 class MeanOverImages(Metric):
     """A metric whose value is the mean of a number for each image."""
 
-    def __init__(self, names: Sequence[str], examples: "Examples", settings: "Settings"):
+    def __init__(self, names: Sequence[str], examples: "ExampleStream", settings: "Settings"):
         super().__init__(names, examples, settings)
         self._values: dict[str, list[float]] = {}
 
@@ -102,7 +102,7 @@ def check_names(names: Collection[str], what: str = "--metrics") -> None:
         raise ConfigError(f"{what} {problem}: use some of {', '.join(METRICS)}")
 
 
-def create(names: Collection[str], examples: "Examples", settings: "Settings") -> list[Metric]:
+def create(names: Collection[str], examples: "ExampleStream", settings: "Settings") -> list[Metric]:
     """The metrics of these names, in the order of METRICS.
 
     Everything that can be wrong is refused here, before an image is generated: raises ConfigError
@@ -116,7 +116,7 @@ def create(names: Collection[str], examples: "Examples", settings: "Settings") -
     return [_load(place)(group, examples, settings) for place, group in groups.items()]
 
 
-def default_metrics(examples: "Examples") -> tuple[str, ...]:
+def default_metrics(examples: "ExampleStream") -> tuple[str, ...]:
     """ "truth" where the true outputs and masks are known, else "kid"."""
     return ("truth",) if {"source", "target", "mask"} <= examples.fields else ("kid",)
 

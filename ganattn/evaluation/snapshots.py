@@ -4,44 +4,37 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn import config as configuration
-from ganattn import data, methods
+from ganattn import data
 from ganattn.data.batches import Batches
 from ganattn.data.examples import numbered
 from ganattn.errors import DataError
-from ganattn.evaluation.examples import Example, Examples, ImageSet, Named, as_uint8, digest_of
-from ganattn.inference.batched import Batched
-from ganattn.inference.model import generate_each, seeded
-from ganattn.methods.base import Direction
-from ganattn.runs.checkpoints import Step, restore_trees
-from ganattn.runs.storage import locate
-from ganattn.state import with_averages
+from ganattn.evaluation.examples import Example, ExampleStream, ImageSet, digest_of
+from ganattn.figures import to_uint8
+from ganattn.inference.model import Model
+from ganattn.methods import Direction
+from ganattn.runs.checkpoints import Step
 
-PER_DEVICE = {"image": 8, "ids": 1, "vector": 32}  # examples at once, by the kind of the inputs
+IMAGES, VECTORS = 8, 32  # examples per device at once: from images or label maps, from noise
+SEED = 0  # draws styles and latent vectors, so that each evaluation has the same
 
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """A method with its variables at one step, and its test data.
+    """A model at one step, and its test data.
 
-    variables: those that `method.networks_for` names, with moving averages substituted. batches: as
-    `data.create` returns them. samples: number of images that a method generates from noise alone;
-    0 is the number of test images.
+    batches: as `data.create` returns them. samples: number of images that a method generates from
+    noise alone; 0 is the number of test images.
     """
 
-    method: methods.Method
-    variables: Mapping[str, Any]
-    step: int
+    model: Model
     batches: Batches
     samples: int = 0
-    # Compiled once for each direction, also for later steps (`dataclasses.replace`).
-    _compiled: dict[str, Batched] = dataclasses.field(default_factory=dict, repr=False)
 
     @classmethod
     def from_workdir(
@@ -59,23 +52,21 @@ class Snapshot:
         maps and facades may be. samples: see `Snapshot`. Raises CheckpointError when there is no
         such checkpoint, DataError when the data is missing.
         """
-        trees, meta = restore_trees(locate(workdir) / "checkpoints", step, ("variables", "ema"))
-        config = config or configuration.from_dict(meta["config"])
-        if pairs and config.data.layout == "unpaired":
-            with config.unlocked():
-                config.data.layout = "paired"
-        method = methods.create(config)
-        variables = with_averages(trees["variables"], trees["ema"])
-        return cls(method, variables, int(meta["step"]), data.create(config), samples)
+        model = Model.from_workdir(workdir, step, config=config)
+        if pairs and model.config.data.layout == "unpaired":
+            with model.config.unlocked():
+                model.config.data.layout = "paired"
+        return cls(model, data.create(model.config), samples)
 
-    def examples(self, direction: str | None = None) -> Examples:
+    def examples(self, direction: str | None = None) -> ExampleStream:
         """The examples of one direction, one for each test example.
 
-        Their `stream` raises DataError for an output that is not finite. Raises ConfigError for an
-        unknown direction.
+        Styles and latent vectors are drawn, by SEED and the number of the example. The `stream`
+        raises DataError for an output that is not finite. Raises ConfigError for an unknown
+        direction.
         """
-        way = self.method.direction(direction)
-        inputs, truth = self.method.inputs(way), self.batches.truth or {}
+        way = self.model.method.direction(direction)
+        inputs, truth = self.model.inputs(way), self.batches.truth or {}
         from_noise = all(x.kind == "vector" for x in inputs.values() if not x.optional)
         names = self._names(way.source)
         if from_noise:
@@ -90,7 +81,7 @@ class Snapshot:
         if f"{way.source}_mask" in truth:
             fields.add("mask")
         known = frozenset(fields)
-        return Examples(
+        return ExampleStream(
             str(way),
             lambda: self._stream(way, names, from_noise, known),
             len(names),
@@ -103,59 +94,40 @@ class Snapshot:
     def _stream(
         self, way: Direction, names: Sequence[str], from_noise: bool, fields: frozenset[str]
     ) -> Iterator[Example]:
-        generate, truth = self._generator(way), self.batches.truth or {}
-        used = self.method.networks_for(way)
-        variables = generate.place({n: self.variables[n] for n in used if n in self.variables})
-        has_source, has_target = "source" in fields, "target" in fields
+        truth = self.batches.truth or {}
         targets, masks = truth.get(f"{way.source}_truth"), truth.get(f"{way.source}_mask")
 
         def target(index: int) -> np.ndarray:
             return self._image(way.target, index) if targets is None else targets[index]
 
-        for start in range(0, len(names), generate.batch_size):
-            numbers = range(start, min(start + generate.batch_size, len(names)))
+        size = (VECTORS if from_noise else IMAGES) * jax.local_device_count()
+        for start in range(0, len(names), size):
+            numbers = range(start, min(start + size, len(names)))
             rows = [{} if from_noise else self._read(way.source, i) for i in numbers]
-            images, attention = generate(variables, self._inputs(way, rows, numbers))
-            for i, row, image, heatmap in zip(
-                numbers, rows, images, [None] * len(rows) if attention is None else attention,
-                strict=True,
-            ):  # fmt: skip
+            inputs = {
+                name: np.stack([row[key] for row in rows])
+                for name in self.model.inputs(way)
+                if (key := way.source if name == "image" else name) in rows[0]
+            }
+            output = self.model.generate(inputs, way, seed=SEED, indices=numbers, at_once=size)
+            heatmaps = [None] * len(rows) if output.heatmap is None else output.heatmap
+            for i, row, image, heatmap in zip(numbers, rows, output.images, heatmaps, strict=True):
                 if not np.isfinite(image).all():
                     raise DataError(
-                        f"step {self.step} generates an image of {names[i]} ({way}) that is not "
-                        "finite: evaluate an earlier checkpoint (--step)"
+                        f"step {self.model.step} generates an image of {names[i]} ({way}) that is "
+                        "not finite: evaluate an earlier checkpoint (--step)"
                     )
                 yield Example(
                     names[i],
                     image,
-                    **{k: row[k][..., 0] for k in ("label", "instance") if k in row},
+                    **{kind: row[kind][..., 0] for kind in ("label", "instance") if kind in row},
                     mask=None if masks is None else masks[i],
                     attention=heatmap,
-                    read_source=partial(row.__getitem__, way.source) if has_source else None,
-                    read_target=partial(target, i) if has_target else None,
+                    read_source=partial(row.__getitem__, way.source)
+                    if "source" in fields
+                    else None,
+                    read_target=partial(target, i) if "target" in fields else None,
                 )
-
-    def _inputs(self, way, rows, numbers):
-        """The method's inputs for test examples, and what its draws depend on."""
-        inputs = {}
-        for name in self.method.inputs(way):
-            key = way.source if name == "image" else name
-            if key in rows[0]:
-                inputs[name] = np.stack([row[key] for row in rows])
-        return seeded({"inputs": inputs}, 0, np.asarray(numbers))
-
-    def _generator(self, way: Direction) -> Batched:
-        if way not in self._compiled:
-
-            def function(variables: Any, rows: Any) -> tuple[Any, Any]:
-                output = generate_each(self.method, way, variables, rows)
-                return output.images, output.heatmap
-
-            inputs = self.method.inputs(way).values()
-            kinds = [x.kind for x in inputs if not x.optional] or ["vector"]
-            at_once = min(PER_DEVICE[kind] for kind in kinds)
-            self._compiled[way] = Batched(function, at_once * len(jax.local_devices()))
-        return self._compiled[way]
 
     def _domain(self, name: str) -> str:
         """The domain of the test set; label maps and noise go with the only one."""
@@ -180,9 +152,9 @@ class Snapshot:
         names = self._names(name)
         part = "test" if self.batches.tests.held_out else "training"
 
-        def read() -> Iterator[Named]:
+        def read() -> Iterator[tuple[str, np.ndarray]]:
             for i, stem in enumerate(names):
-                yield f"{stem} of {name}", as_uint8(self._image(name, i))
+                yield f"{stem} of {name}", to_uint8(self._image(name, i))
 
         def digest() -> str:
             return digest_of(np.ascontiguousarray(image).data for _, image in read())

@@ -1,7 +1,9 @@
 """Mean and covariance of features in float64, accumulated over images and cached by content."""
 
+import contextlib
 import dataclasses
 import hashlib
+import io
 import os
 import zipfile
 from functools import cached_property
@@ -13,23 +15,24 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from ganattn.errors import DataError
-from ganattn.evaluation.examples import ImageSet, image_set
+from ganattn.evaluation.examples import ImageSet, image_set, is_statistics
 from ganattn.evaluation.features import BATCH, Features, extract, provenance
+from ganattn.runs.storage import write_atomic
 
-KEEP = 10_000  # images whose features are kept: 80 MB of Inception's
+KEEP = 10_000  # number of images whose features are stored: 80 MB of Inception's
 
 
 @dataclasses.dataclass(frozen=True)
 class Statistics:
     """What FID and KID need of a set of images.
 
-    mean: (d,) and spread: (d, d) float64, the sum of outer products around the mean, or None where
-    features (count, d) float32 are kept.
+    count: number of images, 0 where it is unknown. mean: (d,) float64. second: (d, d) float64, the
+    unbiased covariance, or None where it follows from features (count, d) float32.
     """
 
     count: int
     mean: np.ndarray
-    spread: np.ndarray | None = None
+    second: np.ndarray | None = None
     features: np.ndarray | None = None
 
     @classmethod
@@ -42,22 +45,22 @@ class Statistics:
     @cached_property
     def covariance(self) -> np.ndarray:
         """(d, d) float64, unbiased; raises DataError for fewer than two images."""
-        if self.count < 2:
-            raise DataError(f"a covariance needs two images, there is {self.count}: give more")
-        if self.spread is not None:
-            return self.spread / (self.count - 1)
-        centred = self.centred
-        return centred.T @ centred / (self.count - 1)
+        if self.count == 1:
+            raise DataError("a covariance needs two images, there is 1: give more")
+        if self.second is not None:
+            return self.second
+        centered = self.centered
+        return centered.T @ centered / (self.count - 1)
 
     @property
-    def centred(self) -> np.ndarray:
-        """(n, d) float64: the kept features without their mean."""
+    def centered(self) -> np.ndarray:
+        """(n, d) float64: the features without their mean."""
         if self.features is None:
-            raise DataError("the features were not kept, only their mean and covariance")
+            raise DataError("the features were not stored, only their mean and covariance")
         return self.features.astype(np.float64) - self.mean
 
     def save(self, path: str | os.PathLike) -> None:
-        """Writes an .npz file with mu and sigma, as pytorch-fid does, count and kept features."""
+        """Writes an .npz file with pytorch-fid's mu and sigma, the count and the features."""
         arrays: dict[str, np.ndarray] = {
             "mu": self.mean,
             "sigma": self.covariance,
@@ -81,22 +84,20 @@ class Statistics:
             raise DataError(f"{path} has no mu (d,) and sigma (d, d): give a file of statistics")
         if not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
             raise DataError(f"{path} holds values that are not finite: recreate the statistics")
-        count = int(arrays.get("count", 0))
-        loaded = cls(count, np.asarray(mean, np.float64), None, None)
-        loaded.__dict__["covariance"] = np.asarray(covariance, np.float64)
-        return loaded
+        moments = (np.asarray(moment, np.float64) for moment in (mean, covariance))
+        return cls(int(arrays.get("count", 0)), *moments)
 
 
 class Moments:
     """Accumulates `Statistics` in constant memory, for any number of batches.
 
-    keep: number of images up to which features are kept (None: all, which KID needs); beyond it
+    keep: number of images up to which features are stored (None: all, which KID needs); beyond it
     only their moments are.
     """
 
     def __init__(self, keep: int | None = KEEP):
         self._keep = keep
-        self._kept: list[np.ndarray] | None = []
+        self._features: list[np.ndarray] | None = []
         self._count = 0
         self._mean = np.zeros(0)
         self._spread = np.zeros((0, 0))
@@ -105,12 +106,12 @@ class Moments:
         """Adds (n, d) features; raises DataError for NaN or another d."""
         features = np.asarray(features)
         _check(features)
-        if self._kept is not None:
-            self._kept.append(features.astype(np.float32, copy=False))
+        if self._features is not None:
+            self._features.append(features.astype(np.float32, copy=False))
             self._count += len(features)
             if self._keep is None or self._count <= self._keep:
                 return
-            features, self._kept, self._count = np.concatenate(self._kept), None, 0
+            features, self._features, self._count = np.concatenate(self._features), None, 0
         self._merge(features.astype(np.float64))
 
     def _merge(self, features: np.ndarray) -> None:
@@ -119,9 +120,9 @@ class Moments:
             self._mean = np.zeros(features.shape[1])
             self._spread = np.zeros((features.shape[1],) * 2)
         mean = features.mean(0)
-        centred, shift = features - mean, mean - self._mean
+        centered, shift = features - mean, mean - self._mean
         total = self._count + len(features)
-        self._spread += centred.T @ centred
+        self._spread += centered.T @ centered
         self._spread += np.outer(shift, shift) * (self._count * len(features) / total)
         self._mean = self._mean + shift * (len(features) / total)
         self._count = total
@@ -130,9 +131,9 @@ class Moments:
         """Statistics of everything added so far; raises DataError when nothing was."""
         if not self._count:
             raise DataError("at least two images are needed for statistics, there are none")
-        if self._kept is not None:
-            return Statistics.of(np.concatenate(self._kept))
-        return Statistics(self._count, self._mean, self._spread)
+        if self._features is not None:
+            return Statistics.of(np.concatenate(self._features))
+        return Statistics(self._count, self._mean, self._spread / max(self._count - 1, 1))
 
 
 def collect(
@@ -148,17 +149,17 @@ def collect(
     """Statistics of the features of images.
 
     images, title, size: see `image_set`; or an .npz file of statistics, such as pytorch-fid's.
-    keep: see `Moments`. cache: folder where features are kept under the digests of the images and
+    keep: see `Moments`. cache: folder in which features are cached by the digests of the images and
     of the network, if both have one. progress: draws a bar on a terminal. Raises DataError for what
     is wrong with an image.
     """
-    if isinstance(images, str | os.PathLike) and Path(images).suffix == ".npz":
+    if is_statistics(images):
         return Statistics.load(images)
     images = image_set(images, title, size)
     path = _cache_path(images, features, cache)
-    cached = None if path is None else _restore(path)
-    if cached is not None:
-        return cached
+    if path is not None:
+        with contextlib.suppress(DataError, KeyError):  # missing or corrupt: computed again
+            return Statistics.of(load_arrays(path)["features"])
     moments, quiet = Moments(keep), None if progress else True
     with tqdm(total=images.count, desc=images.title, unit="image", disable=quiet) as bar:
         for batch in images.batches(getattr(features, "batch_size", BATCH)):
@@ -178,23 +179,11 @@ def _cache_path(images: ImageSet, features: Features, cache: Path | None) -> Pat
     return cache / f"{hashlib.sha256(key.encode()).hexdigest()}.npz"
 
 
-def _restore(path: Path) -> Statistics | None:
-    try:
-        return Statistics.of(np.asarray(load_arrays(path)["features"]))
-    except (DataError, KeyError):  # missing or corrupt: it is computed again
-        return None
-
-
 def save_arrays(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes an .npz file atomically; creates its folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as stream:
-            np.savez(stream, **arrays)  # type: ignore[arg-type]
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.savez(content, **arrays)  # type: ignore[arg-type]
+    write_atomic(path, content.getvalue())
 
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -30,11 +30,11 @@ def read_authors(files: Files, system: str) -> tuple[ConfigDict, dict[str, dict[
     """
     networks: dict[str, Any] = {}
     for file in [files] if isinstance(files, str | os.PathLike) else files:
-        found = _networks(os.fspath(file))
-        double = sorted(set(found) & set(networks))
+        content = _networks(os.fspath(file))
+        double = sorted(set(content) & set(networks))
         if double:
             raise ForeignFileError(f"{file} holds {double[0]} again: name each network once")
-        networks |= found
+        networks |= content
     variables = interop.from_authors(system, networks)
     config = configuration.load(configuration.find(system))
     with config.unlocked():
@@ -51,12 +51,12 @@ def _networks(argument: str) -> dict[str, Any]:
     name, path = argument.split("=", 1) if is_named else ("", argument)
     content = read_torch(path)
     if any(isinstance(value, np.ndarray) for value in content.values()):
-        found = _NETWORK.search(Path(path).name)
-        if not name and not found:
+        match = _NETWORK.search(Path(path).name)
+        if not name and not match:
             raise ForeignFileError(
                 f"{path} holds one network without its name: write NAME=FILE, such as G_A={path}"
             )
-        return {name or found[1]: content}  # type: ignore[index]
+        return {name or match[1]: content}  # type: ignore[index]
     kind = _KIND.match(Path(path).name)
     prefix = name or (kind[1] if kind else "")
     networks = {key: value for key, value in content.items() if isinstance(value, Mapping)}

@@ -18,14 +18,17 @@ def add_translate(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `translate`."""
     _add_run(parser)
     add = parser.add_argument
-    add("--input", type=Path, required=True, help="image, label map, or folder of them")
-    add("--output", type=Path, required=True, help="folder; file names are kept")
+    add("--input", type=Path, required=True, metavar="PATH", help="image, label map, or folder")
+    text = "folder for the images, which keep their file names"
+    add("--output", type=Path, required=True, metavar="FOLDER", help=text)
     add("--direction", help="such as b2a (default: the method's first)")
-    text = "train: that of training (default); keep: that of each image, rounded; or WIDTHxHEIGHT"
+    text = "train: size of training (default); keep: each image's own, rounded; or WIDTHxHEIGHT"
     add("--size", type=_size, help=text)
-    add("--heatmaps", action="store_true", help="also write the attention to OUTPUT/heatmaps")
-    add("--instances", type=Path, help="(label-map methods) instance map, or folder of them")
-    add("--style", type=Path, help="(methods with styles) example image whose style is used")
+    add("--heatmaps", action="store_true", help="also write attention maps to FOLDER/heatmaps")
+    text = "(label-map methods) instance map, or folder of instance maps"
+    add("--instances", type=Path, metavar="PATH", help=text)
+    text = "(methods with styles) example image to take the style from"
+    add("--style", type=Path, metavar="IMAGE", help=text)
     add("--seed", type=int, help="(methods with styles) draw a style for each image")
     text = "(methods with styles) draw N styles for each image, written as NAME_0, NAME_1, ..."
     add("--styles", type=int, metavar="N", help=text)
@@ -47,7 +50,7 @@ def translate(options: argparse.Namespace) -> None:
             [root / name for name in group],
             options.direction,
             size=options.size,
-            instances=_namesakes(options.instances, group),
+            instances=_instance_files(options.instances, group),
             style=options.style,
             seed=options.seed,
             styles=options.styles,
@@ -68,14 +71,17 @@ def add_sample(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `sample`."""
     _add_run(parser)
     add = parser.add_argument
-    add("--num", type=int, default=16, help="number of images or interpolation paths")
-    add("--seed", type=int, default=0, help="seed of the latent vectors")
-    add("--output", type=Path, help="folder for the images")
-    add("--grid", type=Path, help="file for all images side by side")
-    add("--heatmaps", action="store_true", help="also write OUTPUT/heatmaps/MAP")
-    add("--attention-grid", type=Path, help="file for the images beside each attention map")
+    text = "number of images or interpolation paths (default: %(default)s)"
+    add("--num", type=int, default=16, metavar="N", help=text)
+    add("--seed", type=int, default=0, help="seed of the latent vectors (default: %(default)s)")
+    add("--output", type=Path, metavar="FOLDER", help="folder for the images")
+    add("--grid", type=Path, metavar="FILE", help="file for all images side by side")
+    add("--heatmaps", action="store_true", help="also write attention maps to FOLDER/heatmaps")
+    text = "file for the images beside their attention maps"
+    add("--attention-grid", type=Path, metavar="FILE", help=text)
     add("--interpolate", type=int, metavar="STEPS", help="number of images in a path")
-    add("--truncation", type=float, help="truncation bound of the latents")
+    text = "bound of the latent vectors' numbers, 0 for none (default: that of the run)"
+    add("--truncation", type=float, metavar="BOUND", help=text)
 
 
 def sample(options: argparse.Namespace) -> None:
@@ -114,9 +120,9 @@ def sample(options: argparse.Namespace) -> None:
 def add_import(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `import`."""
     add_workdir(parser)
-    parser.add_argument("system", help="the authors' system, such as ugatit or cyclegan")
-    text = "one file, or *_net_NAME.pth or gen_*.pt and dis_*.pt; NAME=FILE for other file names"
-    parser.add_argument("files", nargs="+", help=text)
+    parser.add_argument("system", help="method of the authors' code, such as ugatit or cyclegan")
+    text = "checkpoint: one file, or *_net_NAME.pth, or gen_*.pt and dis_*.pt, or NAME=FILE"
+    parser.add_argument("files", nargs="+", metavar="FILE", help=text)
 
 
 def import_authors(options: argparse.Namespace) -> None:
@@ -145,7 +151,8 @@ def import_authors(options: argparse.Namespace) -> None:
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `export`."""
     _add_run(parser)
-    parser.add_argument("--output", type=Path, required=True, help="file")
+    text = "StableHLO file, which jax.export.deserialize reads"
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=text)
     parser.add_argument("--direction", help="such as b2a (default: the method's first)")
 
 
@@ -163,7 +170,7 @@ def export(options: argparse.Namespace) -> None:
 def _add_run(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     add_step(parser)
-    text = "use current weights instead of the moving average"
+    text = "use the current weights instead of their moving average"
     parser.add_argument("--live", action="store_true", help=text)
 
 
@@ -193,8 +200,8 @@ def _groups(model: Any, files: Sequence[Path], options: argparse.Namespace) -> I
             yield indices[start : start + length]
 
 
-def _namesakes(instances: Path | None, names: Sequence[Path]) -> list[Path] | None:
-    """The instance maps that go with label maps: one file, or namesakes in a folder."""
+def _instance_files(instances: Path | None, names: Sequence[Path]) -> list[Path] | None:
+    """The instance maps of label maps: one file, or files of the same names in a folder."""
     if instances is None:
         return None
     return [instances] if instances.is_file() else [instances / name for name in names]

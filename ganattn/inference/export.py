@@ -12,6 +12,7 @@ import numpy as np
 from ganattn.errors import CheckpointError, ConfigError
 from ganattn.layers.lowering import lowering_for
 from ganattn.methods import Method
+from ganattn.runs.storage import write_atomic
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 TOLERANCE = 1e-4  # of a reloaded export against the library, images in [-1, 1]
@@ -48,15 +49,11 @@ def export_translator(
     spec = jax.ShapeDtypeStruct((batch, *shape), np.float32)
     with lowering_for("any"):
         exported = jax.export.export(jax.jit(translate), platforms=PLATFORMS)(spec)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_bytes(exported.serialize())
-        _check(bytearray(partial.read_bytes()), translate, shape)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+
+    def check(file: Path) -> None:
+        _check(bytearray(file.read_bytes()), translate, shape)
+
+    write_atomic(Path(path), bytes(exported.serialize()), check)
     return shape
 
 

@@ -1,9 +1,10 @@
 """A trained method, ready to generate images: its weights, its config, and all local devices."""
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
@@ -17,7 +18,7 @@ from ganattn.inference.batched import Batched
 from ganattn.methods import Direction, Input, Method, Output
 from ganattn.runs.checkpoints import Step, restore_trees
 from ganattn.runs.storage import locate
-from ganattn.state import Variables, with_averages
+from ganattn.state import Variables, flatten, with_averages
 
 SHARES = (1, 8, 32)  # examples per device that are generated at once
 MOST_PIXELS = 8 * 256 * 256  # per device at once
@@ -27,8 +28,11 @@ class Model:
     """Generates images with a trained method.
 
     method, variables: from `methods.create` and a TrainState; networks that a direction does not
-    need may be missing. config: the run's. step: of the checkpoint, None for other sources.
+    need may be missing. config: the run's. step: of the checkpoint, None for other sources. Raises
+    ConfigError for a method that does, or does not, generate from noise where `from_noise` says so.
     """
+
+    from_noise: ClassVar[bool | None] = None
 
     def __init__(
         self,
@@ -40,22 +44,29 @@ class Model:
         self.method, self.variables, self.config, self.step = method, variables, config, step
         self._placed: dict[tuple[str, int], Variables] = {}
         self._compiled: dict[tuple[Direction, int, int], Batched] = {}
-        self._check_method()
-
-    def _check_method(self) -> None:
-        """Raises ConfigError for a method of another kind."""
+        if self.from_noise not in (None, self.is_sampler):
+            verb, command = "does not generate", "translate, or ganattn.Translator"
+            if self.is_sampler:
+                verb, command = "generates", "sample, or ganattn.Sampler"
+            raise ConfigError(f"{self.name} {verb} images from noise: use ganattn {command}")
 
     @classmethod
     def from_workdir(
-        cls, workdir: str | os.PathLike, step: Step | None = None, *, average: bool = True
+        cls,
+        workdir: str | os.PathLike,
+        step: Step | None = None,
+        *,
+        average: bool = True,
+        config: ConfigDict | None = None,
     ) -> Self:
         """Loads the latest intact checkpoint of a run, or that of `step`, which may be "best".
 
-        average: whether the moving averages replace the weights where the run keeps them. Raises
-        CheckpointError when there is no such checkpoint, ConfigError for a run of another kind.
+        average: whether the moving averages replace the weights where the run keeps them. config:
+        used in place of the run's own. Raises CheckpointError when there is no such checkpoint,
+        ConfigError for a run of another kind.
         """
         trees, meta = restore_trees(locate(workdir) / "checkpoints", step, ("variables", "ema"))
-        config = configuration.from_dict(meta["config"])
+        config = config or configuration.from_dict(meta["config"])
         variables = with_averages(trees["variables"], trees["ema"] if average else {})
         return cls(methods.create(config), variables, config, int(meta["step"]))
 
@@ -67,6 +78,12 @@ class Model:
         """
         config, variables = read_authors(files, system)
         return cls(methods.create(config), variables, config)
+
+    def with_variables(self, variables: Mapping[str, Variables], step: int | None = None) -> Self:
+        """The same model with other variables; both share the compiled programs."""
+        model = copy.copy(self)
+        model.variables, model.step, model._placed = variables, step, {}
+        return model
 
     @property
     def name(self) -> str:
@@ -89,23 +106,30 @@ class Model:
         *,
         seed: int | None = None,
         indices: Sequence[Any] | np.ndarray | None = None,
+        at_once: int | None = None,
     ) -> Output:
         """`method.generate` for any number of examples, as numpy arrays.
 
         inputs: (n, ...) arrays as `inputs(direction)` describes them. Each example is generated
         alone, so that the result does not depend on the others. seed: draws what the method draws.
         indices: (n,) or (n, k) numbers of the examples, which their draws depend on; 0 to n - 1 if
-        None. Raises ConfigError for an unknown direction, or one whose networks are missing.
+        None. at_once: number of examples to compile for; n if None, so that a caller which splits
+        its examples passes the size of its groups. Raises ConfigError for an unknown direction, or
+        one whose networks are missing.
         """
         direction = self.method.direction(direction)
         rows: dict[str, Any] = {"inputs": {name: np.asarray(x) for name, x in inputs.items()}}
-        first = next(iter(rows["inputs"].values()))
+        count, *size = next(
+            (x.shape for x in rows["inputs"].values()), (0 if indices is None else len(indices),)
+        )
         if seed is not None:
-            rows = seeded(rows, seed, np.arange(len(first)) if indices is None else indices)
-        devices, share = _division(first.shape)
+            numbers = np.arange(count) if indices is None else indices
+            rows["index"] = np.asarray(numbers, np.uint32).reshape(count, -1)
+            rows["seed"] = np.tile(jax.random.key_data(jax.random.key(seed)), (count, 1))
+        devices, share = _division(at_once or count, size)
         program = direction, len(devices), share
         if program not in self._compiled:
-            function = partial(generate_each, self.method, direction)
+            function = partial(_generate_each, self.method, direction)
             self._compiled[program] = Batched(function, share * len(devices), devices)
         batched, weights = self._compiled[program], {}
         needed = self.method.networks_for(direction)
@@ -136,20 +160,15 @@ class Model:
         0 is layer normalization and 1 instance normalization; {} for a method that has none.
         """
         collections = {name: network.get("rho", {}) for name, network in self.variables.items()}
-        leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(collections))
-        # The last entry of a path is the word rho itself.
-        return {
-            jax.tree_util.keystr(path[:-1], simple=True, separator="/"): leaf
-            for path, leaf in leaves
-        }
+        leaves = flatten(jax.device_get(collections))
+        return {path.removesuffix("/rho"): leaf for path, leaf in leaves.items()}
 
 
-def _division(shape: tuple[int, ...]) -> tuple[list[jax.Device], int]:
-    """The devices for inputs of a shape, and how many examples each generates at once.
+def _division(count: int, size: Sequence[int]) -> tuple[list[jax.Device], int]:
+    """The devices for `count` inputs of a size, and how many examples each generates at once.
 
     As few examples as possible are padded, with few different programs.
     """
-    count, *size = shape
     devices = jax.local_devices()[: 1 if count == 1 else None]
     most = SHARES[-1] if len(size) < 2 else SHARES[-2]
     if len(size) > 1:
@@ -158,20 +177,12 @@ def _division(shape: tuple[int, ...]) -> tuple[list[jax.Device], int]:
     return devices, next((s for s in allowed if count <= s * len(devices)), most)
 
 
-def seeded(rows: Mapping[str, Any], seed: int, indices: Any) -> dict[str, Any]:
-    """Rows of `generate_each` that draw: by the seed and the (n,) or (n, k) numbers of examples."""
-    count = len(indices)
-    key = np.asarray(jax.random.key_data(jax.random.key(seed)))
-    index = np.asarray(indices, np.uint32).reshape(count, -1)
-    return {**rows, "seed": np.tile(key, (count, 1)), "index": index}
-
-
-def generate_each(
+def _generate_each(
     method: Method, direction: Direction, variables: Mapping[str, Variables], rows: Any
 ) -> Output:
     """`method.generate` of each example alone, with a random key of its own.
 
-    rows: "inputs", and what `seeded` adds.
+    rows: "inputs", and for random draws "seed" (n, key data) and "index" (n, k).
     """
 
     def generate(inputs, key):

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ganattn import figures, latents
-from ganattn.errors import ConfigError, DataError
+from ganattn.errors import DataError
 from ganattn.inference.model import Model
 
 BLOCK = 64  # latent vectors that are drawn at once
@@ -65,12 +65,7 @@ class Sampled(figures.Drawn):
 class Sampler(Model):
     """Generates images from latent vectors with a trained generator."""
 
-    def _check_method(self) -> None:
-        if not self.is_sampler:
-            raise ConfigError(
-                f"{self.name} does not generate from noise: use ganattn translate, or "
-                "ganattn.Translator"
-            )
+    from_noise = True
 
     @property
     def latent_size(self) -> int:
@@ -97,8 +92,13 @@ class Sampler(Model):
             raise DataError(f"the number of images is {number}: give at least 1")
         if truncation is not None and not 0 <= truncation < np.inf:
             raise DataError(f"the truncation is {truncation}: give at least 0")
-        # Each example has its own key; in blocks, so that this compiles once.
-        blocks = [self._drawn(seed, start, truncation) for start in range(0, number, BLOCK)]
+        key, bound, blocks = jax.random.key(seed), truncation, []
+        if bound is None:
+            bound = self.config.method.get("latent_bound", 0.0)
+        for start in range(0, number, BLOCK):  # of one size, so that this compiles once
+            keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(start + np.arange(BLOCK))
+            draws = latents.draw(keys, self.latent_size, self.distribution, bound, np.float32)
+            blocks.append(np.asarray(draws))
         return np.concatenate(blocks)[:number]
 
     def from_latents(self, vectors: np.ndarray) -> Sampled:
@@ -125,12 +125,3 @@ class Sampler(Model):
         path = latents.interpolate(ends[::2], ends[1::2], steps, self.distribution)
         samples = self.from_latents(path.reshape(number * steps, -1))
         return dataclasses.replace(samples, per_row=steps)
-
-    def _drawn(self, seed: int, start: int, truncation: float | None) -> np.ndarray:
-        key = jax.random.key(seed)
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(start + np.arange(BLOCK))
-        own = self.config.method.get("latent_bound", 0.0)
-        bound = own if truncation is None else truncation
-        return np.asarray(
-            latents.draw(keys, self.latent_size, self.distribution, bound, np.float32)
-        )

@@ -61,11 +61,7 @@ class Translated(figures.Drawn):
 class Translator(Model):
     """Translates images, or label maps, with trained generators."""
 
-    def _check_method(self) -> None:
-        if self.is_sampler:
-            raise ConfigError(
-                f"{self.name} generates images from noise: use ganattn sample, or ganattn.Sampler"
-            )
+    from_noise = False
 
     def __call__(
         self,
@@ -99,10 +95,10 @@ class Translator(Model):
         """
         specs, direction = self.inputs(direction), self.method.direction(direction)
         self._check_arguments(specs, direction, instances, style, seed, styles)
-        name, colours = next(iter(specs)), ""
+        name, colors = next(iter(specs)), ""
         if direction.source == "a":
-            colours = self.config.data.get("palette", "")
-        raw = [self._read(image, specs[name], f"{name} {i}", colours)
+            colors = self.config.data.get("palette", "")
+        raw = [self._read(image, specs[name], f"{name} {i}", colors)
                for i, image in enumerate(_listed(images))]  # fmt: skip
         sizes = {self.target_size(image.shape, direction, size) for image in raw}
         if len(sizes) > 1:
@@ -170,7 +166,7 @@ class Translator(Model):
         if instances is None and "instance" in specs:
             raise DataError(f"{self.name} was trained with instance maps: give the instances too")
 
-    def _read(self, image: Any, spec: Input, name: str, colours: str = "") -> np.ndarray:
+    def _read(self, image: Any, spec: Input, name: str, colors: str = "") -> np.ndarray:
         """(h, w, 3) uint8, or (h, w) ids."""
         is_path = isinstance(image, str | os.PathLike)
         if spec.kind == "ids":
@@ -181,9 +177,9 @@ class Translator(Model):
             ids = ids.astype(np.int64)
             return files.check_ids(ids, spec.classes, spec.void, name) if spec.classes else ids
         if is_path:
-            is_coloured = colours and files.holds_ids(image)
+            is_colored = colors and files.holds_ids(image)
             array = (
-                files.read_labels(image, palette(colours)) if is_coloured else files.read_rgb(image)
+                files.read_labels(image, palette(colors)) if is_colored else files.read_rgb(image)
             )
         else:
             array = files.to_rgb(image) if isinstance(image, Image.Image) else np.asarray(image)

@@ -26,7 +26,12 @@ def draw(run: Run) -> dict[str, bytes]:
 
     Raises ConfigError without matplotlib.
     """
-    _require_matplotlib()
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(
+            f"ganattn report draws with matplotlib ({error}): pip install 'ganattn[report]'"
+        ) from error
     charts = {
         "losses": _panels(losses(run)),
         "metrics": _panels(metrics(run), best=run.best),
@@ -34,15 +39,6 @@ def draw(run: Run) -> dict[str, bytes]:
         "kid": _kid(run),
     }
     return {name: png for name, png in charts.items() if png}
-
-
-def _require_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(
-            f"ganattn report draws with matplotlib ({error}): pip install 'ganattn[report]'"
-        ) from error
 
 
 def losses(run: Run) -> dict[str, Curves]:
@@ -73,7 +69,7 @@ def metrics(run: Run) -> dict[str, Curves]:
 
 
 def thin(curve: Curve) -> Curve:
-    """At most POINTS points: means of neighbours, so that no spike is picked by chance."""
+    """At most POINTS points: means of neighbors, so that no spike is picked by chance."""
     if len(curve.steps) <= POINTS:
         return curve
     parts = np.array_split(np.arange(len(curve.steps)), POINTS)
@@ -124,14 +120,14 @@ def _rho(run: Run) -> bytes:
         return b""
     figure, axes = _figure(len(networks))
     for axis, (network, names) in zip(axes, networks.items(), strict=False):
-        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.95, len(names)))
-        for leaf, colour in zip(names, colours, strict=True):
+        colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.95, len(names)))
+        for leaf, color in zip(names, colors, strict=True):
             steps, mean = thin(run.rho[f"{leaf}/mean"])
             label = leaf.removeprefix(f"{network}/").removesuffix("/rho")
-            axis.plot(steps, mean, color=colour, label=label, linewidth=1.4)
+            axis.plot(steps, mean, color=color, label=label, linewidth=1.4)
             if len(names) == 1:
                 low, high = (thin(run.rho[f"{leaf}/{end}"]).values for end in ("min", "max"))
-                axis.fill_between(steps, low, high, color=colour, alpha=0.15)
+                axis.fill_between(steps, low, high, color=color, alpha=0.15)
         axis.set_ylim(-0.03, 1.03)
         _finish(axis, f"{network}: mean rho of each layer (1 instance, 0 layer)")
     return _png(figure)
@@ -142,10 +138,7 @@ def _kid(run: Run) -> bytes:
     newest = {name(r): r for r in run.results if "kid" in r["metric"] and r["value"] is not None}
     if not newest:
         return b""
-    from matplotlib.figure import Figure
-
-    figure = Figure((2 * PANEL[0], 1.0 + 0.5 * len(newest)), layout="constrained")
-    axis = figure.subplots()
+    figure, (axis,) = _figure(1, 1.0 + 0.5 * len(newest))
     labels = [
         f"{key(r)}, step {r['step']:,}\n{label.removeprefix(key(r)).strip()}"
         for label, r in newest.items()
@@ -157,20 +150,17 @@ def _kid(run: Run) -> bytes:
     axis.axvline(0, color="black", linewidth=0.8)
     axis.invert_yaxis()
     axis.margins(x=0.15)
-    axis.set_title("KID (lower is better)", fontsize=10)
-    axis.tick_params(labelsize=8)
-    axis.spines[["top", "right"]].set_visible(False)
+    _style(axis, "KID (lower is better)")
     return _png(figure)
 
 
-def _figure(count: int) -> tuple[Any, list[Any]]:
-    """A figure with `count` panels, and those panels."""
+def _figure(count: int, height: float = PANEL[1]) -> tuple[Any, list[Any]]:
+    """A figure with `count` panels of a height in inches, and those panels."""
     from matplotlib.figure import Figure
 
     columns = min(count, COLUMNS)
     rows = math.ceil(count / columns)
-    size = (PANEL[0] * COLUMNS, PANEL[1] * rows)
-    figure = Figure(size, layout="constrained")
+    figure = Figure((PANEL[0] * COLUMNS, height * rows), layout="constrained")
     axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
     for axis in axes[count:]:
         axis.remove()
@@ -178,14 +168,18 @@ def _figure(count: int) -> tuple[Any, list[Any]]:
 
 
 def _finish(axis: Any, title: str) -> None:
-    axis.set_title(title, fontsize=10)
+    _style(axis, title)
     axis.set_xlabel("step", fontsize=9)
-    axis.tick_params(labelsize=8)
     axis.grid(alpha=0.25)
-    axis.spines[["top", "right"]].set_visible(False)
     below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16)}  # where it covers no curve
     longest = max(len(text) for text in axis.get_legend_handles_labels()[1])
     axis.legend(fontsize=8, frameon=False, ncols=1 if longest > 24 else 3, **below)
+
+
+def _style(axis: Any, title: str) -> None:
+    axis.set_title(title, fontsize=10)
+    axis.tick_params(labelsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _png(figure: Any) -> bytes:

@@ -13,9 +13,9 @@ from ganattn.report.matching import (
     newest,
     wanted_config,
 )
-from ganattn.report.tables import Column, Row, Table, Training
+from ganattn.report.tables import Column, Table, TableRow, Training
 from ganattn.runs.logs import Run
-from ganattn.runs.results import QUALIFIERS
+from ganattn.runs.results import QUALIFIERS, Result
 
 MISSING, ELSEWHERE = "-", ""
 NAMED = 3  # differing fields that are named of a run close to a row
@@ -80,12 +80,11 @@ def _group(table: Table, group: str, matched: Matches) -> list[str]:
     ]
 
 
-def _value(table: Table, row: Row, column: Column, matched: Matches) -> str:
+def _value(table: Table, row: TableRow, column: Column, matched: Matches) -> str:
     training = row.training(column)
     if training is None:
         return ELSEWHERE
-    pairs = [(run, newest(run, table, row, column)) for run in matched[training]]
-    results = [(run, result) for run, result in pairs if result is not None]
+    results = _results(table, row, column, matched)
     if not results:
         return MISSING
     digits = _digits(table, column)
@@ -100,22 +99,23 @@ def _value(table: Table, row: Row, column: Column, matched: Matches) -> str:
     return text if steps >= run.total else f"{text} at step {steps:,} of {run.total:,}"
 
 
+def _results(
+    table: Table, row: TableRow, column: Column, matched: Matches
+) -> list[tuple[Run, Result]]:
+    """The runs of a cell that have a result, and that result."""
+    runs = matched.get(row.training(column), ())  # type: ignore[arg-type]
+    pairs = [(run, newest(run, table, row, column)) for run in runs]
+    return [(run, result) for run, result in pairs if result is not None]
+
+
 def _qualifiers(table: Table, matched: Matches) -> list[str]:
     """A line for each way in which the values were measured."""
-    results = [
-        newest(run, table, row, column)
+    names = (*QUALIFIERS, "samples")
+    lines = [
+        "; ".join(f"{name} {result[name]}" for name in names if result.get(name) is not None)
         for row in table.rows
         for column in table.columns
-        for run in matched.get(row.training(column), ())  # type: ignore[arg-type]
-    ]
-    lines = [
-        "; ".join(
-            f"{key} {result[key]}"
-            for key in (*QUALIFIERS, "samples")
-            if result.get(key) is not None
-        )
-        for result in results
-        if result is not None
+        for _, result in _results(table, row, column, matched)
     ]
     return [f"Measured with {line}." for line in dict.fromkeys(lines) if line]
 
@@ -150,25 +150,22 @@ def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
     for row in table.rows:
         for column in table.columns:
             training = row.training(column)
-            if training and _value(table, row, column, matched) == MISSING:
+            if training and not _results(table, row, column, matched):
                 directions = missing.setdefault(training, {}).setdefault(column.evaluate, set())
                 directions.add(row.direction(column))
+    known = {column.direction for column in table.columns if column.metric}
     commands = []
     for training, wanted in missing.items():
         workdir, train = _train(training, matched[training], folder)
         commands += train
         for arguments, directions in wanted.items():
-            only = sorted(directions) if len(directions) < _directions(table) else [""]
+            only = sorted(directions) if len(directions) < len(known) else [""]
             commands += [
                 f"ganattn evaluate --workdir {_quoted(workdir)} {arguments}"
                 + (f" --direction {direction}" if direction else "")
                 for direction in only
             ]
     return commands
-
-
-def _directions(table: Table) -> int:
-    return len({column.direction for column in table.columns if column.metric})
 
 
 def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path, list[str]]:

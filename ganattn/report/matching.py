@@ -10,7 +10,7 @@ from typing import Any
 
 from ganattn import config as configuration
 from ganattn.errors import DataError
-from ganattn.report.tables import Column, Row, Table, Training
+from ganattn.report.tables import Column, Table, TableRow, Training
 from ganattn.runs.logs import Run
 from ganattn.runs.results import Result
 
@@ -37,7 +37,7 @@ def has_data(run: Run, name: str) -> bool:
     return _plain(name) in (_plain("".join(parts[-1:])), _plain("".join(parts[-2:])))
 
 
-def newest(run: Run, table: Table, row: Row, column: Column) -> Result | None:
+def newest(run: Run, table: Table, row: TableRow, column: Column) -> Result | None:
     """The result of the highest step that is comparable with a cell.
 
     Where the cell names no direction, it is the mean over the directions of that step.
@@ -58,7 +58,7 @@ def _plain(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _compares(result: Result, table: Table, row: Row, column: Column) -> bool:
+def _compares(result: Result, table: Table, row: TableRow, column: Column) -> bool:
     wanted = {"metric": column.metric, **column.where}
     if column.direction:
         wanted["direction"] = row.direction(column)

@@ -8,8 +8,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from ganattn.data.images import read_rgb
+from ganattn.errors import DataError
 from ganattn.runs.logs import Run
 from ganattn.runs.results import QUALIFIERS, Result, name
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 TITLES = {
     "losses": "Losses",
     "metrics": "Metrics",
-    "rho": "Rho: how much instance normalisation each layer uses",
+    "rho": "Rho: how much instance normalization each layer uses",
     "kid": "Kernel inception distance",
 }
 # The policy allows nothing from outside the page.
@@ -52,13 +52,13 @@ summary {{ cursor: pointer; color: #246; margin: 0.4rem 0; }}
 """
 
 
-def render(run: Run, charts: Mapping[str, bytes], pictures: int) -> str:
-    """The complete page as text. charts: name -> PNG. pictures: number of grids of each kind."""
+def render(run: Run, charts: Mapping[str, bytes], grids: int) -> str:
+    """The complete page as text. charts: name -> PNG. grids: number of grids of each kind."""
     title = f"{run.workdir.name}: {run.fields.get('method', {}).get('name', 'a run')}"
     parts = [f"<h1>{html.escape(title)}</h1>", _summary(run)]
     for chart, png in charts.items():
         parts += [_heading(TITLES[chart]), _image(png, TITLES[chart])]
-    parts += [_results(run), *_grids(run, pictures), *_details(run)]
+    parts += [_results(run), *_grids(run, grids), *_details(run)]
     return FRAME.format(title=html.escape(title), body="\n".join(filter(None, parts)))
 
 
@@ -149,11 +149,10 @@ def _intact(path: Path) -> bytes | None:
     """The content of a PNG file, or None with a warning for one that is corrupt or missing."""
     try:
         content = path.read_bytes()
-        with Image.open(io.BytesIO(content)) as image:
-            image.load()
+        read_rgb(io.BytesIO(content))
         return content
-    except (OSError, SyntaxError, ValueError) as error:
-        _log.warning("skipping %s, which cannot be decoded as an image: %s", path, error)
+    except (OSError, DataError) as error:
+        _log.warning("skipping %s: %s", path, error)
         return None
 
 

@@ -38,7 +38,7 @@ class Column:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row: cells as printed, "" for none. config: FILE:VARIANT, "" is not trained here.
 
     "{data}" in config stands for the data set of the column. one_way: the system translates a to b
@@ -92,7 +92,7 @@ class Table:
     title: str
     source: str
     columns: Sequence[Column]
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     features: str = ""
     notes: Sequence[str] = ()
 
@@ -113,5 +113,5 @@ def read_table(name: str) -> Table:
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     defaults = content.pop("defaults")
     columns = [Column(**{**defaults, **column}) for column in content.pop("columns")]
-    rows = [Row(**row) for row in content.pop("rows")]
+    rows = [TableRow(**row) for row in content.pop("rows")]
     return Table(columns=columns, rows=rows, **content)

@@ -17,6 +17,7 @@ from ganattn.evaluation.evaluate import evaluate_run
 from ganattn.evaluation.features import load_features
 from ganattn.evaluation.options import CONVENTIONS, Settings, cache_folder
 from ganattn.evaluation.snapshots import Snapshot
+from ganattn.inference.model import Model
 from ganattn.runs import results
 from ganattn.runs.checkpoints import Checkpoints
 from ganattn.runs.storage import write_atomic
@@ -48,7 +49,7 @@ def create_evaluation(config: Any, method: Any, batches: Any) -> Evaluation | No
             f"config.train.checkpoint_every, {often}: the best of the checkpoints is kept, "
             "so evaluate where there is one"
         )
-    snapshot = Snapshot(method, {}, 0, batches)
+    snapshot = Snapshot(Model(method, {}, config), batches)
     examples = [snapshot.examples(direction) for direction in method.directions]
     # Configs of runs before version 0.2 call the field `measures`.
     names = tuple(fields.get("metrics") or fields.get("measures") or ())
@@ -62,8 +63,10 @@ def create_evaluation(config: Any, method: Any, batches: Any) -> Evaluation | No
         registry.create(names, each, settings)
 
     def evaluate(variables, step, grids):
-        now = dataclasses.replace(snapshot, variables=variables, step=step)
-        return evaluate_run(now, names, settings, grids=grids)
+        model = snapshot.model.with_variables(variables, step)
+        return evaluate_run(
+            dataclasses.replace(snapshot, model=model), names, settings, grids=grids
+        )
 
     return evaluate
 
