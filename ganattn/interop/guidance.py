@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from ganattn.interop import cyclegan
-from ganattn.interop.names import CONV, SAME, Row, check_channels, conv_rows, norm_rows
+from ganattn.interop.names import CONV, SAME, Kind, Row, check_channels, conv_rows, norm_rows
 
 NETWORKS = cyclegan.NETWORKS
 
@@ -33,29 +33,15 @@ _MASK = (
 )
 
 
-def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network; keys: theirs, or our paths, which determine the depth."""
-    return cyclegan.rows(network, keys) if network.startswith("G") else discriminator_rows(keys)
-
-
-def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
-    """The fields of config.method that the arrays determine.
-
-    A generator of four channels has the blend "alpha"; the products cannot be told apart.
-    """
-    values: dict[str, object] = {}
-    for name, arrays in networks.items():
-        if name.startswith("D"):
-            values.update(discriminator_values(name, arrays, channels=3))
-            continue
-        first = arrays["model.1.weight"]
-        if first.shape[1] == 4:
-            values["blend"] = "alpha"
-        else:
-            check_channels(name, first.shape[1], 3)
-        values["width"] = int(first.shape[0])
-        values["num_residual_blocks"] = sum(key.endswith(".conv_block.1.weight") for key in arrays)
-    return values
+def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    """A generator of four channels has the blend "alpha"; the weights do not show the products."""
+    first = arrays["model.1.weight"]
+    fields: dict[str, object] = {} if first.shape[1] != 4 else {"blend": "alpha"}
+    check_channels(name, first.shape[1], 4 if fields else 3)
+    return fields | {
+        "width": int(first.shape[0]),
+        "num_residual_blocks": sum(key.endswith(".conv_block.1.weight") for key in arrays),
+    }
 
 
 def discriminator_rows(keys: Collection[str]) -> list[Row]:
@@ -77,7 +63,7 @@ def discriminator_rows(keys: Collection[str]) -> list[Row]:
     return [*table, Row(unused, None, SAME)] if unused in keys else table
 
 
-def discriminator_values(name: str, arrays: Mapping, channels: int) -> dict[str, object]:
+def discriminator_fields(name: str, arrays: Mapping, channels: int = 3) -> dict[str, object]:
     """The fields of config.method that a discriminator's arrays determine."""
     trainable = _is_trainable(arrays)
     first = arrays["fe.0.weight" if trainable else "model_p1.0.weight"]
@@ -90,3 +76,9 @@ def discriminator_values(name: str, arrays: Mapping, channels: int) -> dict[str,
 
 def _is_trainable(keys: Collection[str]) -> bool:
     return any(key.startswith(("fe.", "params/mask/")) for key in keys)
+
+
+KINDS = {
+    "G": Kind(cyclegan.generator_rows, _generator_fields),
+    "D": Kind(discriminator_rows, discriminator_fields),
+}
