@@ -77,15 +77,18 @@ class TfData:
     ) -> Iterator[dict[str, tuple[np.ndarray, ...]]]:
         """The draws of many steps at once, since calls into Python cost as much as an image."""
         load, crop, _ = self._preprocessing
+
+        def numbers(draws: Draws) -> tuple[np.ndarray, ...]:
+            return draws.example, draws.flip, draws.corners(load, crop)
+
         while block := list(itertools.islice(draws, -(-BLOCK // self._share))):
-            joined = {
-                domain: Draws(
-                    *map(np.concatenate, zip(*(step[domain] for step in block), strict=True))
+            yield {
+                domain: tuple(
+                    map(
+                        np.concatenate, zip(*(numbers(step[domain]) for step in block), strict=True)
+                    )
                 )
                 for domain in self._train
-            }
-            yield {
-                d: (draw.example, draw.flip, draw.corners(load, crop)) for d, draw in joined.items()
             }
 
 
@@ -182,7 +185,7 @@ def _ids_loader(
     tf: Any, source: FileExamples, content: Tensor, preprocessing: Preprocessing
 ) -> Callable[..., Tensor]:
     """Ids become (height, width, 1) int32: the nearest pixels, of the crop alone."""
-    assert source.ids is not None and source.sizes is not None
+    assert source.ids is not None
     ids = source.ids
     pixels = [
         _PixelTable(tf, source.sizes[:, axis], preprocessing.load[axis], preprocessing.crop[axis])
