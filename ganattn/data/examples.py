@@ -64,9 +64,9 @@ class ExampleSource(abc.ABC):
     def __len__(self) -> int:
         """Number of examples."""
 
-    @abc.abstractmethod
     def names(self) -> list[str]:
         """What the examples are called: the stems of files, or numbers."""
+        return numbered(len(self))
 
     @abc.abstractmethod
     def read(self, index: int) -> np.ndarray:
@@ -163,9 +163,6 @@ class ArrayExamples(ExampleSource):
     def __len__(self) -> int:
         return len(self.array)
 
-    def names(self) -> list[str]:
-        return numbered(len(self))
-
     def read(self, index: int) -> np.ndarray:
         array = self.array[index]
         if self.ids is None:
@@ -247,9 +244,9 @@ def scan(
         bits, *sizes = np.array([answers[name][i]["result"] for i in intact]).T
         deep = bool(bits[0] == 16)
         plain = bits == (16 if deep else 8)
-        kept = [content[i] for i in intact]
+        selected = [content[i] for i in intact]
         result[name] = FileExamples(
-            kept, plain, np.stack(sizes, 1), deep, ids.get(name), tuple(skipped)
+            selected, plain, np.stack(sizes, 1), deep, ids.get(name), tuple(skipped)
         )
     return result
 
@@ -259,10 +256,13 @@ def _inspect(
 ) -> list[dict[str, Any]]:
     """For each file {"result": (bits, height, width)} or {"broken": message}."""
 
+    def look(file: Path | io.BytesIO) -> tuple[int, int, int]:
+        return images.inspect(file) if ids is None else images.inspect_ids(file, *ids)
+
     def answer(index: int) -> dict[str, Any]:
         file = as_file(content[index], index)
         try:
-            return {"result": images.inspect_ids(file, *ids) if ids else images.inspect(file)}
+            return {"result": look(file)}
         except images.BrokenImageError as error:
             return {"broken": str(error)}
         except DataError as error:

@@ -40,13 +40,13 @@ def read_rgb(path: File) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """(h, w, 3) uint8, upright by the EXIF tag; grey, palette, CMYK, 16-bit, alpha are converted.
+    """(h, w, 3) uint8, upright by the EXIF tag; gray, palette, CMYK, 16-bit, alpha are converted.
 
     Alpha is dropped, as the authors' loaders do; 16-bit values lose their lower byte.
     """
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I") or upright.mode == "F":
-        return _from_deep_grey(upright)
+        return _from_deep_gray(upright)
     return np.asarray(upright.convert("RGB"))
 
 
@@ -72,7 +72,7 @@ def read_ids(file: File) -> np.ndarray:
 
 
 def read_labels(file: File, palette: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8: the colours that `palette` (ids, 3) gives to a file of label ids.
+    """(h, w, 3) uint8: the colors that `palette` (ids, 3) gives to a file of label ids.
 
     Raises DataError as `read_ids` does, and for an id that the palette lacks.
     """
@@ -131,16 +131,16 @@ def find_images(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: check the path")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
-    if not found:
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    if not paths:
         raise DataError(f"no images in {folder}: put {' '.join(SUFFIXES)} files there")
-    return sorted(path.relative_to(folder) for path in found)
+    return sorted(path.relative_to(folder) for path in paths)
 
 
 def inspect(file: Path | io.BytesIO) -> tuple[int, int, int]:
     """(8, 0, 0) if every JPEG or PNG decoder reads this image alike, otherwise (0, 0, 0).
 
-    Such an image has 8 bits, is RGB or grey, and upright. Raises DataError as `read_rgb` does: the
+    Such an image has 8 bits, is RGB or gray, and upright. Raises DataError as `read_rgb` does: the
     checksums of a PNG file show that it is intact; JPEG is decoded at reduced size.
     """
     with _opened(file) as image:
@@ -201,9 +201,9 @@ def name_of(file: File) -> str:
     return str(file) if isinstance(file, str | os.PathLike) else getattr(file, "name", "a file")
 
 
-def _from_deep_grey(image: Image.Image) -> np.ndarray:
+def _from_deep_gray(image: Image.Image) -> np.ndarray:
     values = np.asarray(image).astype(np.float64)
     if values.max(initial=0) > 255:
         values = values // 256
-    grey = np.clip(values, 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, -1)
+    gray = np.clip(values, 0, 255).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, -1)

@@ -51,15 +51,15 @@ def from_tfds(data: ConfigDict) -> DataSet:
 
 
 def _from_files(parts: Mapping[str, Mapping[str, Sequence[Content]]], data: ConfigDict) -> DataSet:
-    ids, found = _ids(data), {}
+    ids, scenes = _ids(data), {}
     for part, files in parts.items():
-        found[part] = scan({n: files[n] for n in _needed(part, files, data)}, data, ids)
-    return _data_set(found)
+        scenes[part] = scan({n: files[n] for n in _needed(part, files, data)}, data, ids)
+    return _data_set(scenes)
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], data: ConfigDict, where: str) -> DataSet:
     """Of "label" (n, h, w[, c]), "instance" and "image" (n, h, w, 3); of tests "test_label" ..."""
-    ids, found = _ids(data), {}
+    ids, parts = _ids(data), {}
     for part, prefix in (("train", ""), ("test", "test_")):
         scenes = {n: arrays[f"{prefix}{n}"] for n in ARRAYS if f"{prefix}{n}" in arrays}
         if part == "test" and "label" not in scenes:
@@ -77,8 +77,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray], data: ConfigDict, where: str) 
         for name in ids.keys() & domain.keys():
             for i in range(len(domain[name])):
                 domain[name].read(i)  # checks the ids
-        found[part] = domain
-    return _data_set(found)
+        parts[part] = domain
+    return _data_set(parts)
 
 
 def procedural(config: ConfigDict) -> dict[str, np.ndarray]:
@@ -90,9 +90,9 @@ def procedural(config: ConfigDict) -> dict[str, np.ndarray]:
     return train | {f"test_{name}": array for name, array in test.items()}
 
 
-def _data_set(found: Mapping[str, Domain]) -> DataSet:
-    test = {SCENES: found["test"]} if "test" in found else {}
-    return DataSet({SCENES: found["train"]}, test, paired=True)
+def _data_set(parts: Mapping[str, Domain]) -> DataSet:
+    test = {SCENES: parts["test"]} if "test" in parts else {}
+    return DataSet({SCENES: parts["train"]}, test, paired=True)
 
 
 def _ids(data: ConfigDict) -> dict[str, LabelIds]:
@@ -103,12 +103,12 @@ def _ids(data: ConfigDict) -> dict[str, LabelIds]:
     return ids
 
 
-def _needed(part: str, found: Mapping[str, object], data: ConfigDict) -> list[str]:
+def _needed(part: str, present: Mapping[str, object], data: ConfigDict) -> list[str]:
     """The names of the arrays that a part has; raises DataError for one that is missing."""
     names = [name for name in ARRAYS if name != "instance" or data.use_instances]
-    if part == "test" and "image" not in found:  # published without, as those of Cityscapes are
+    if part == "test" and "image" not in present:  # published without, as those of Cityscapes are
         names.remove("image")
-    missing = [name for name in names if name not in found]
+    missing = [name for name in names if name not in present]
     if missing:
         remedy = ", or set config.method.use_instances=False" if missing == ["instance"] else ""
         raise DataError(
@@ -127,23 +127,23 @@ def find(path: Path) -> dict[str, Files]:
     missing. Raises DataError for a missing folder, or a file without partner.
     """
     layout = next(folder for folder in FOLDERS if (path / folder).is_dir())
-    found: dict[str, Files] = {}
+    parts: dict[str, Files] = {}
     for part, names in PARTS.items():
         for name in names:
-            if part in found or (layout, name) == ("gtFine", "test"):  # its labels are unpublished
+            if part in parts or (layout, name) == ("gtFine", "test"):  # its labels are unpublished
                 continue
             files = {
                 kind: _by_stem(path / folder.format(name), ending)
                 for kind, (folder, ending) in FOLDERS[layout].items()
             }
             if files["label"]:
-                found[part] = _join({kind: each for kind, each in files.items() if each})
-    if "train" not in found:
+                parts[part] = _join({kind: each for kind, each in files.items() if each})
+    if "train" not in parts:
         raise DataError(
             f"no training images in {path}: add train_label and train_img, gtFine and "
             "leftImg8bit (Cityscapes), or annotations and images (ADE20K)"
         )
-    return found
+    return parts
 
 
 def _by_stem(folder: Path, ending: str) -> dict[str, Path]:
@@ -152,13 +152,13 @@ def _by_stem(folder: Path, ending: str) -> dict[str, Path]:
     return {_ENDING.sub("", name.stem): folder / name for name in names}
 
 
-def _join(found: Mapping[str, Mapping[str, Path]]) -> Files:
+def _join(kinds: Mapping[str, Mapping[str, Path]]) -> Files:
     """Paths in the order of their stems, which must be the same for every kind."""
-    for kind, files in found.items():
-        alone = sorted(set(files) ^ set(found["label"]))
+    for kind, files in kinds.items():
+        alone = sorted(set(files) ^ set(kinds["label"]))
         if alone:
-            file = found["label"].get(alone[0]) or files[alone[0]]
-            missing = kind if alone[0] in found["label"] else "label"
+            file = kinds["label"].get(alone[0]) or files[alone[0]]
+            missing = kind if alone[0] in kinds["label"] else "label"
             more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
             raise DataError(f"{file} has no {missing} of the same name{more}: add or remove files")
-    return {kind: [str(files[n]) for n in sorted(files)] for kind, files in found.items()}
+    return {kind: [str(files[n]) for n in sorted(files)] for kind, files in kinds.items()}

@@ -15,6 +15,7 @@ from ganattn.data import procedural as synthetic
 from ganattn.data import tfds
 from ganattn.data.examples import ArrayExamples, DataSet, FileExamples, scan_images
 from ganattn.data.in_memory import read_images
+from ganattn.data.sampling import DOMAINS
 from ganattn.data.two_domains import TEST_FOLDERS, scan_folder
 
 IMAGE = "image"  # the one domain, and its array
@@ -41,13 +42,13 @@ def from_folder(path: Path, data: ConfigDict) -> DataSet:
 
 def from_tfds(data: ConfigDict) -> DataSet:
     """Of a builder with the split train and, optionally, test."""
-    found = tfds.read(
+    encoded = tfds.read(
         data,
         splits={"train": ("train",), "test": ("test",)},
         features={IMAGE: (IMAGE,)},
         remedy="use one such as celeb_a_hq/128",
     )
-    parts = {name: scan_images(split[IMAGE], data) for name, split in found.items()}
+    parts = {name: scan_images(split[IMAGE], data) for name, split in encoded.items()}
     return _data_set(parts["train"], parts.get("test"), data)
 
 
@@ -66,8 +67,7 @@ def procedural(config: ConfigDict) -> dict[str, np.ndarray]:
         f"test_{IMAGE}": synthetic.test_set(synthetic.TEST_COUNT, size, seed),
     }
     return {
-        name: np.concatenate([part[domain] for domain in synthetic.DOMAINS])
-        for name, part in parts.items()
+        name: np.concatenate([part[domain] for domain in DOMAINS]) for name, part in parts.items()
     }
 
 

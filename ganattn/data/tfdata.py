@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ganattn.data import images
-from ganattn.data.examples import Domain, FileExamples, Preprocessing
+from ganattn.data.examples import FileExamples, Preprocessing
 from ganattn.data.sampling import Draws
 from ganattn.errors import DataError
 
@@ -27,7 +27,7 @@ class TfData:
     """
 
     def __init__(
-        self, train: Mapping[str, Domain], preprocessing: Preprocessing, share: int, threads: int
+        self, train: Mapping[str, Any], preprocessing: Preprocessing, share: int, threads: int
     ):
         self._train, self._preprocessing = train, preprocessing
         self._share, self._threads = share, threads
@@ -46,7 +46,10 @@ class TfData:
         )
         loaders = {
             domain: {
-                name: _loader(tf, source, self._preprocessing) for name, source in sources.items()
+                name: (_image_loader if source.ids is None else _ids_loader)(
+                    tf, source, tf.constant(list(source.content)), self._preprocessing
+                )
+                for name, source in sources.items()
             }
             for domain, sources in self._train.items()
         }
@@ -82,14 +85,8 @@ class TfData:
             return draws.example, draws.flip, draws.corners(load, crop)
 
         while block := list(itertools.islice(draws, -(-BLOCK // self._share))):
-            yield {
-                domain: tuple(
-                    map(
-                        np.concatenate, zip(*(numbers(step[domain]) for step in block), strict=True)
-                    )
-                )
-                for domain in self._train
-            }
+            steps = {d: [numbers(step[d]) for step in block] for d in self._train}
+            yield {d: tuple(map(np.concatenate, zip(*steps[d], strict=True))) for d in steps}
 
 
 def import_tensorflow() -> Any:
@@ -103,14 +100,6 @@ def import_tensorflow() -> Any:
         ) from None
     tf.config.set_visible_devices([], "GPU")
     return tf
-
-
-def _loader(tf: Any, source: Any, preprocessing: Preprocessing) -> Callable[..., Tensor]:
-    """(example, flip, corner) -> the example as it is in a batch, as a graph."""
-    assert isinstance(source, FileExamples)
-    content = tf.constant(list(source.content))
-    make = _image_loader if source.ids is None else _ids_loader
-    return make(tf, source, content, preprocessing)
 
 
 def _decode(
@@ -188,7 +177,7 @@ def _ids_loader(
     assert source.ids is not None
     ids = source.ids
     pixels = [
-        _PixelTable(tf, source.sizes[:, axis], preprocessing.load[axis], preprocessing.crop[axis])
+        _pixel_table(tf, source.sizes[:, axis], preprocessing.load[axis], preprocessing.crop[axis])
         for axis in (0, 1)
     ]
 
@@ -217,16 +206,12 @@ def _ids_loader(
     return load
 
 
-class _PixelTable:
-    """The rows, or columns, of each file that a crop of the resized map consists of."""
-
-    def __init__(self, tf: Any, sizes: np.ndarray, load: int, crop: int):
-        distinct, kind = np.unique(sizes, return_inverse=True)
-        self._table = tf.constant(np.stack([nearest_pixels(int(size), load) for size in distinct]))
-        self._kind, self._crop = tf.constant(kind), crop
-
-    def __call__(self, example: Tensor, first: Tensor) -> Tensor:
-        return self._table[self._kind[example]][first : first + self._crop]
+def _pixel_table(tf: Any, sizes: np.ndarray, load: int, crop: int) -> Callable[..., Tensor]:
+    """(example, first) -> the rows, or columns, of a file that a crop of the resized map has."""
+    distinct, kinds = np.unique(sizes, return_inverse=True)
+    table = tf.constant(np.stack([nearest_pixels(int(size), load) for size in distinct]))
+    kind = tf.constant(kinds)
+    return lambda example, first: table[kind[example]][first : first + crop]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -41,17 +41,17 @@ def _part(path: Path, part: str, data: ConfigDict) -> dict[str, FileExamples]:
         halves = zip(domains, ("left", "right"), strict=True)
         return {domain: dataclasses.replace(files, half=half) for domain, half in halves}
     folders = {d: path / f"{part}{end}" for d, end in zip(domains, data.folders, strict=True)}
-    found = {
+    examples = {
         domain: scan_folder(folder, data)
         for domain, folder in folders.items()
         if part == "train" or folder.is_dir()
     }
-    if data.layout == "paired" and len(found) == len(DOMAINS):
-        found = _pair(found, data)
-    if data.palette and "a" in found:
-        plain = np.zeros(len(found["a"]), bool)
-        found["a"] = dataclasses.replace(found["a"], plain=plain, palette=palette(data.palette))
-    return found
+    if data.layout == "paired" and len(examples) == len(DOMAINS):
+        examples = _pair(examples, data)
+    if data.palette and "a" in examples:
+        plain, colors = np.zeros(len(examples["a"]), bool), palette(data.palette)
+        examples["a"] = dataclasses.replace(examples["a"], plain=plain, palette=colors)
+    return examples
 
 
 def scan_folder(folder: Path, data: ConfigDict) -> FileExamples:
@@ -59,15 +59,16 @@ def scan_folder(folder: Path, data: ConfigDict) -> FileExamples:
     return scan_images([str(folder / name) for name in find_images(folder)], data)
 
 
-def _pair(found: Mapping[str, FileExamples], data: ConfigDict) -> dict[str, FileExamples]:
+def _pair(examples: Mapping[str, FileExamples], data: ConfigDict) -> dict[str, FileExamples]:
     """The same images in the order of their names; each must have a partner."""
     stems = {
-        domain: {name: i for i, name in enumerate(files.names())} for domain, files in found.items()
+        domain: {name: i for i, name in enumerate(files.names())}
+        for domain, files in examples.items()
     }
     alone = sorted(set(stems["a"]) ^ set(stems["b"]))
     if alone and data.on_error == "stop":
         domain = "a" if alone[0] in stems["a"] else "b"
-        file = found[domain].content[stems[domain][alone[0]]]
+        file = examples[domain].content[stems[domain][alone[0]]]
         more = f" (and {len(alone) - 1} more)" if len(alone) > 1 else ""
         raise DataError(
             f"{file!s} has no namesake in the other folder{more}: add it, or set "
@@ -78,25 +79,25 @@ def _pair(found: Mapping[str, FileExamples], data: ConfigDict) -> dict[str, File
         raise DataError("no image has a namesake in the other folder: give pairs equal names")
     return {
         domain: files.select(np.array([stems[domain][stem] for stem in common]))
-        for domain, files in found.items()
+        for domain, files in examples.items()
     }
 
 
 def from_tfds(data: ConfigDict) -> DataSet:
     """Of a builder with splits trainA and trainB, and optionally testA and testB."""
     splits = [f"{part}{d.upper()}" for part in ("train", "test") for d in DOMAINS]
-    found = tfds.read(
+    encoded = tfds.read(
         data,
         splits={name: (name,) for name in splits},
         features={"image": ("image",)},
         remedy="use one with trainA and trainB, such as cycle_gan/horse2zebra",
     )
-    examples = {name: scan_images(split["image"], data) for name, split in found.items()}
+    examples = {name: scan_images(split["image"], data) for name, split in encoded.items()}
     train, test = (
         {name[-1].lower(): each for name, each in examples.items() if name.startswith(part)}
         for part in ("train", "test")
     )
-    return _data_set(train, test)
+    return _data_set(train, test, paired=False)
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], data: ConfigDict, where: str) -> DataSet:
@@ -126,10 +127,7 @@ def procedural(config: ConfigDict) -> dict[str, np.ndarray]:
 
 
 def _data_set(
-    train: Domains,
-    test: Domains,
-    paired: bool = False,
-    truth: Mapping[str, np.ndarray] | None = None,
+    train: Domains, test: Domains, paired: bool, truth: dict[str, np.ndarray] | None = None
 ) -> DataSet:
     train_by_domain, test_by_domain = ({d: {d: x[d]} for d in sorted(x)} for x in (train, test))
     return DataSet(train_by_domain, test_by_domain, paired, truth)

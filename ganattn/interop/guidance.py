@@ -7,20 +7,9 @@ from ganattn.interop.names import CONV, SAME, Kind, Row, check_channels, conv_ro
 
 NETWORKS = cyclegan.NETWORKS
 
-_POSTHOC = (
-    ("model_p1.0", "conv1"),
-    ("model_p1.2", "conv2"),
-    ("model_p1.5", "conv3"),
-    ("model_p2.0", "conv4"),
-    ("model_p2.3", "classifier"),
-)
-_TRAINABLE = (
-    ("fe.0", "conv1"),
-    ("trunk_brunch.0", "conv2"),
-    ("trunk_brunch.3", "conv3"),
-    ("fin_phase.0", "conv4"),
-    ("fin_phase.3", "classifier"),
-)
+_LAYERS = ("conv1", "conv2", "conv3", "conv4", "classifier")
+_POSTHOC = ("model_p1.0", "model_p1.2", "model_p1.5", "model_p2.0", "model_p2.3")
+_TRAINABLE = ("fe.0", "trunk_brunch.0", "trunk_brunch.3", "fin_phase.0", "fin_phase.3")
 _MASK = (
     ("d1", "down1"),
     ("d2", "down2"),
@@ -48,7 +37,7 @@ def discriminator_rows(keys: Collection[str]) -> list[Row]:
     """The table of a discriminator with post-hoc or trainable attention."""
     trainable = _is_trainable(keys)
     table: list[Row] = []
-    for theirs, ours in _TRAINABLE if trainable else _POSTHOC:
+    for theirs, ours in zip(_TRAINABLE if trainable else _POSTHOC, _LAYERS, strict=True):
         table += conv_rows(theirs, ours, CONV, bias=True)
         module, index = theirs.split(".")
         table += norm_rows(f"{module}.{int(index) + 1}", f"{ours}_norm", True, keys)

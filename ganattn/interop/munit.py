@@ -53,8 +53,6 @@ def _generator(keys: Collection[str]) -> list[Row]:
             theirs = f"enc_content.model.{downsamplings + 1}.model.{i}.model.{j}"
             table += norm_rows(f"{theirs}.norm", "", True, keys)
             table += conv_rows(f"{theirs}.conv", f"content_encoder/block{i + 1}/conv{j + 1}")
-    for i in range(blocks):
-        for j in range(2):
             theirs, ours = f"dec.model.0.model.{i}.model.{j}", f"decoder/block{i + 1}/conv{j + 1}"
             table += [
                 Row(f"{theirs}.norm.running_mean", f"params/{ours}/bias", ZEROS),
