@@ -27,14 +27,14 @@ def get_config(variant: str = "") -> Config:
     method.light = False  # gamma and beta from pooled features: 10.6 M instead of 279 M weights
     method.image_size = 256  # pixels, a multiple of 4
     method.profile = "pytorch"  # the authors' code to follow: pytorch | tf
-    method.decoder_norm = "adalin"  # adalin | adain | in | ln | gn
-    method.cam_generator = True
-    method.cam_discriminator = True
-    method.discriminator_layers = (7, 5)  # global, local
-    method.adversarial_weight = 1.0
-    method.cycle_weight = 10.0
-    method.identity_weight = 10.0
-    method.cam_weight = 1000.0
+    method.decoder_norm = "adalin"  # of the residual blocks: adalin | adain | in | ln | gn
+    method.cam_generator = True  # class activation maps attend to regions in the generators
+    method.cam_discriminator = True  # and in the discriminators
+    method.discriminator_layers = (7, 5)  # depth of the global and of the local ones
+    method.adversarial_weight = 1.0  # weights of the losses, equation 7: adversarial
+    method.cycle_weight = 10.0  # L1 distance of cycled images
+    method.identity_weight = 10.0  # L1 distance of images translated to their own domain
+    method.cam_weight = 1000.0  # domain classifiers of the attention
     method.dtype = "float32"  # of the computation (bfloat16); parameters and statistics: float32
     method.remat = False  # recompute residual blocks in the backward pass: less memory, more time
 
@@ -48,7 +48,7 @@ def get_config(variant: str = "") -> Config:
     optimizer.staircase = 1  # steps for which the decaying rate is held
 
     config.data.crop_size = method.get_ref("image_size")
-    config.data.load_size = method.get_ref("image_size") + 30  # the authors': at every size
+    config.data.load_size = method.get_ref("image_size") + 30  # as the authors do at every size
     return choose(config, variant, VARIANTS)
 
 

@@ -22,7 +22,7 @@ Variant: TypeAlias = Callable[[Config], None]
 def base() -> Config:
     """The fields that every config has: data, training loop, evaluation, and some of a method."""
     config = Config()
-    config.seed = 0  # of the parameters, the data order and all other random numbers
+    config.seed = 0  # of the initial parameters, the order of the data and all other random numbers
     config.parallel = "auto"  # pmap | shard_map | auto (see parallel.map_method)
 
     method = config.method = Config()
@@ -34,19 +34,18 @@ def base() -> Config:
 
     data = config.data = Config()
     data.source = "folder"  # folder | tfds | arrays | procedural
-    data.layout = (
-        "unpaired"  # unpaired | paired (by name) | aligned (side by side) | semantic | single
-    )
+    # unpaired | paired (by name) | aligned (side by side) | semantic (label maps) | single
+    data.layout = "unpaired"
     data.folders = ("A", "B")  # endings of the two domains' folders: trainA trainB
     data.swap = False  # exchange the domains
-    data.palette = ""  # colours of label ids in domain a: facades | spectrum; "" reads images
+    data.palette = ""  # colors of label ids in domain a: facades | spectrum; "" reads images
     data.path = ""  # folder with trainA trainB testA testB | TFDS name | .npz with a, b
     data.download = False  # let TFDS download a missing data set
-    data.held_out_percent = 0.0  # of "single", kept for testing where there is no test part
+    data.held_out_percent = 0.0  # of "single": reserved for testing where there is no test part
     data.num_classes = 0  # of "semantic": label ids are 0 to this number - 1
-    data.use_dontcare = False  # of "semantic": one more class, what label files call 255
+    data.use_dontcare = False  # of "semantic": one more class, for the label id 255
     data.use_instances = False  # of "semantic": read instance maps
-    data.condition_channels = 0  # of "semantic": labels are images of as many channels; 0: ids
+    data.condition_channels = 0  # of "semantic": of labels that are images; 0 reads ids
     data.batch_size = 1  # global: over all devices and processes
     data.load_size = 286  # pixels of the width to which images are resized before they are cropped
     data.crop_size = 256  # pixels of the crop's width
@@ -61,8 +60,8 @@ def base() -> Config:
     train.log_every = 50  # steps between lines of metrics
     train.pictures_every = 1_000  # steps between grids of sample images; 0 never
     train.histograms_every = 1_000  # steps between histograms of rho; 0 never
-    train.checkpoint_every = 1_000  # steps
-    train.keep_checkpoints = 3
+    train.checkpoint_every = 1_000  # steps between checkpoints
+    train.keep_checkpoints = 3  # the newest ones; older checkpoints are deleted
     train.profile_at = 0  # step at which a profile of five steps is taken; 0 never
 
     evaluation = config.evaluation = Config()
@@ -71,7 +70,7 @@ def base() -> Config:
     evaluation.features = ""  # for fid, kid: Inception's weights, or MODULE:FUNCTION; "" random
     evaluation.convention = "pytorch-fid"  # pytorch-fid | tf | clean: preprocessing for Inception
     evaluation.best = ""  # metric, or metric/direction, whose best checkpoint is kept; "" none
-    evaluation.better = "lower"  # lower | higher values of it
+    evaluation.better = "lower"  # whether lower or higher values of it are better
     return config
 
 
@@ -109,7 +108,7 @@ def dataset(name: str, epoch_steps: int | None = None, **method: Any) -> Variant
 
 
 def small(config: Config, size: int = 32, batch_size: int = 8, **method: Any) -> None:
-    """Makes `config` a small model that reads procedural images, uncropped and not mirrored.
+    """Turns `config` into that of a small model on procedural images, neither cropped nor mirrored.
 
     size: pixels of the images. method: fields of `config.method`.
     """
@@ -118,7 +117,7 @@ def small(config: Config, size: int = 32, batch_size: int = 8, **method: Any) ->
 
 
 def short(config: Config, steps: int, every: int) -> None:
-    """Makes the training `steps` long; the learning rate falls over the second half.
+    """Sets the length of the training; the learning rate falls over the second half of the `steps`.
 
     every: steps between checkpoints, and between sample images; a tenth of it between log lines.
     """
@@ -178,12 +177,8 @@ def check(
     if multiple_of is not None and node % multiple_of:
         wanted.append(f"a multiple of {multiple_of}")
     if (least is not None and not node >= least) or (below is not None and not node < below):
-        bounds = [
-            f"{word} {bound}"
-            for word, bound in (("at least", least), ("below", below))
-            if bound is not None
-        ]
-        wanted.append(" and ".join(bounds))
+        bounds = {"at least": least, "below": below}.items()
+        wanted.append(" and ".join(f"{word} {n}" for word, n in bounds if n is not None))
     if wanted:
         raise ConfigError(f"config.{field} is {node!r}: give {', '.join(wanted)}")
 

@@ -139,7 +139,7 @@ def test_what_is_missing_is_named(tmp_path):
     write(tmp_path / "train_label" / "2.png", scene(2)[0])
     for part in ("train", "val"):
         shutil.rmtree(tmp_path / f"{part}_inst")
-    with pytest.raises(DataError, match="no instance maps"):
+    with pytest.raises(DataError, match="the train part has no instance files"):
         data.create(configure(tmp_path))
 
 
@@ -159,7 +159,7 @@ def test_flat_folders_may_keep_the_names_of_cityscapes(tmp_path):
         shown = batches.test_batch(2)
     assert set(shown) == {"label", "instance"}
     shutil.rmtree(tmp_path / "train_img")
-    with pytest.raises(DataError, match="training label maps without their images"):
+    with pytest.raises(DataError, match="the train part has no image files"):
         data.create(configure(tmp_path))
 
 
@@ -292,7 +292,7 @@ def test_the_layout_needs_classes(tmp_path):
     config = load(find("pix2pix"), "tiny")
     with config.unlocked():
         config.data.update(layout="semantic", source="folder", path=str(tmp_path))
-    with pytest.raises(ConfigError, match=r"config\.data\.num_classes 0"):
+    with pytest.raises(ConfigError, match=r"config\.data\.num_classes is 0"):
         data.create(config)
 
 

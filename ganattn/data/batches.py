@@ -3,7 +3,8 @@
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -11,20 +12,26 @@ from ml_collections import ConfigDict
 from ganattn.config import check
 from ganattn.data import images, label_maps, palettes, single, two_domains
 from ganattn.data.examples import DataSet, Domain, FileExamples, Preprocessing
-from ganattn.data.in_memory import InMemory
+from ganattn.data.in_memory import InMemory, read_npz
 from ganattn.data.sampling import Draws, StepDraws
 from ganattn.data.tfdata import TfData
-from ganattn.errors import ConfigError
+from ganattn.errors import ConfigError, DataError
 
 Batch = dict[str, np.ndarray]
+# Modules with `from_folder`, `from_tfds`, `from_arrays` and `procedural`, the source of arrays.
 LAYOUTS = {
-    "unpaired": two_domains.create,
-    "paired": two_domains.create,
-    "aligned": two_domains.create,
-    "semantic": label_maps.create,
-    "single": single.create,
+    "unpaired": two_domains,
+    "paired": two_domains,
+    "aligned": two_domains,
+    "semantic": label_maps,
+    "single": single,
 }
-SOURCES = ("folder", "tfds", "arrays", "procedural")
+SOURCES = {  # what `data.path` names
+    "folder": "the folder that holds the training images",
+    "tfds": "the name of a TFDS data set such as cycle_gan/horse2zebra",
+    "arrays": "an .npz file with the arrays of the layout",
+    "procedural": "",
+}
 
 
 class Tests(NamedTuple):
@@ -58,7 +65,6 @@ class Batches:
         preprocessing = Preprocessing.from_config(data)
         self.sizes = {domain: _length(each) for domain, each in data_set.train.items()}
         self.paired, self.truth = data_set.paired, data_set.truth
-        self.skipped = list(data_set.skipped)
         self._tests, self.tests = _tests(data_set, preprocessing)
         self._draws = StepDraws(
             self.sizes,
@@ -70,6 +76,9 @@ class Batches:
             data_set.paired,
         )
         sources = [source for domain in data_set.train.values() for source in domain.values()]
+        tests = [source for domain in data_set.test.values() for source in domain.values()]
+        skipped = [line for each in sources + tests for line in getattr(each, "skipped", ())]
+        self.skipped = list(dict.fromkeys(skipped))
         self._pipeline: InMemory | TfData
         if data.cache or not all(isinstance(source, FileExamples) for source in sources):
             self._pipeline = InMemory(data_set.train, preprocessing, data.workers)
@@ -136,10 +145,24 @@ def create(
     for values out of range, DataError for data that is missing, empty or broken.
     """
     _check(config)
-    if arrays is None and config.data.source == "arrays":
-        check(config, "data.path", required="an .npz file with the arrays of the layout")
-    data_set = LAYOUTS[config.data.layout](config, arrays)
-    return Batches(data_set, config, process_index, process_count)
+    return Batches(_data_set(config, arrays), config, process_index, process_count)
+
+
+def _data_set(config: ConfigDict, arrays: Mapping[str, np.ndarray] | None) -> DataSet:
+    layout: Any = LAYOUTS[config.data.layout]
+    data, path = config.data, Path(config.data.path)
+    if arrays is not None:
+        return layout.from_arrays(arrays, data, "the data set")
+    if data.source == "procedural":
+        return layout.from_arrays(layout.procedural(config), data, "the data set")
+    check(config, "data.path", required=SOURCES[data.source])
+    if data.source == "arrays":
+        return layout.from_arrays(read_npz(path), data, data.path)
+    if data.source == "tfds":
+        return layout.from_tfds(data)
+    if not path.is_dir():
+        raise DataError(f"no folder {path}: set config.data.path to one with training images")
+    return layout.from_folder(path, data)
 
 
 def _check(config: ConfigDict) -> None:
@@ -152,6 +175,8 @@ def _check(config: ConfigDict) -> None:
     check(config, "data.crop_size", least=1)
     check(config, "data.held_out_percent", least=0, below=100)
     data = config.data
+    if data.layout == "semantic" and not data.condition_channels:
+        check(config, "data.num_classes", least=1)
     if data.crop_size > data.load_size:
         raise ConfigError(
             f"config.data.crop_size is {data.crop_size} and config.data.load_size "

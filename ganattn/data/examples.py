@@ -5,25 +5,19 @@ import dataclasses
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from ml_collections import ConfigDict
-from PIL import Image
 
 from ganattn.data import images
 from ganattn.errors import DataError
 from ganattn.processes import agree, gather_text, own_share
 
 Content = str | bytes  # the path of a file, or the bytes of one
-_BITS: dict[tuple[str | None, str], int] = {  # of ids, by format and Pillow's mode
-    ("PNG", "L"): 8,
-    ("JPEG", "L"): 8,
-    ("PNG", "I;16"): 16,
-}
 
 
 class LabelIds(NamedTuple):
@@ -36,7 +30,7 @@ class LabelIds(NamedTuple):
     void: bool = False
 
     def check(self, ids: np.ndarray, name: str) -> np.ndarray:
-        """The ids as a batch holds them; raises DataError, with `name`, for one out of range."""
+        """The ids as a batch holds them; raises DataError, with `name`, for an id out of range."""
         return images.check_ids(ids, self.classes, self.void, name) if self.classes else ids
 
 
@@ -70,9 +64,9 @@ class ExampleSource(abc.ABC):
     def __len__(self) -> int:
         """Number of examples."""
 
-    @abc.abstractmethod
     def names(self) -> list[str]:
         """What the examples are called: the stems of files, or numbers."""
+        return numbered(len(self))
 
     @abc.abstractmethod
     def read(self, index: int) -> np.ndarray:
@@ -108,21 +102,23 @@ class ExampleSource(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class FileExamples(ExampleSource):
-    """Encoded files: paths, or the bytes of files.
+    """Encoded files: paths, or the bytes of files; see `scan`.
 
     plain: (n,) bool, which of them TensorFlow decodes as Pillow does; Pillow decodes the others.
-    half: "left" or "right" where a file holds two images side by side. palette: (ids, 3) uint8,
-    the colours of files that hold label ids. ids: set for label and instance maps. sizes: (n, 2),
-    heights and widths, known for ids alone. deep: the plain ones are PNG files of 16 bits.
+    sizes: (n, 2), heights and widths of ids; 0 for images. deep: the plain files are PNG files of
+    16 bits. ids: set for label and instance maps. skipped: one line for each file that was left
+    out. half: "left" or "right" where a file holds two images side by side. palette: (ids, 3)
+    uint8, the colors of files that hold label ids.
     """
 
     content: Sequence[Content]
     plain: np.ndarray
+    sizes: np.ndarray
+    deep: bool = False
+    ids: LabelIds | None = None
+    skipped: Sequence[str] = ()
     half: str | None = None
     palette: np.ndarray | None = None
-    ids: LabelIds | None = None
-    sizes: np.ndarray | None = None
-    deep: bool = False
 
     def __len__(self) -> int:
         return len(self.content)
@@ -136,7 +132,7 @@ class FileExamples(ExampleSource):
     def read(self, index: int) -> np.ndarray:
         file = as_file(self.content[index], index)
         if self.ids is not None:
-            return self.ids.check(images.read_ids(file), str(file))
+            return self.ids.check(images.read_ids(file), images.name_of(file))
         if self.palette is not None:
             return self.cut(images.read_labels(file, self.palette))
         return self.cut(images.read_rgb(file))
@@ -152,7 +148,7 @@ class FileExamples(ExampleSource):
             self,
             content=[self.content[i] for i in indices],
             plain=self.plain[indices],
-            sizes=None if self.sizes is None else self.sizes[indices],
+            sizes=self.sizes[indices],
         )
 
 
@@ -166,9 +162,6 @@ class ArrayExamples(ExampleSource):
 
     def __len__(self) -> int:
         return len(self.array)
-
-    def names(self) -> list[str]:
-        return numbered(len(self))
 
     def read(self, index: int) -> np.ndarray:
         array = self.array[index]
@@ -190,76 +183,93 @@ Domain = Mapping[str, ExampleSource]
 
 
 class DataSet(NamedTuple):
-    """What a layout finds.
+    """The examples that a layout describes.
 
     train: domain -> {array of a batch: its examples}; arrays of one domain are drawn, cropped and
     mirrored alike. test: the same; domains, or arrays of a domain, may be missing. paired: example
-    i of every domain shows the same scene. skipped: one line for each file that was left out.
-    truth: "d" (n, h, w, 3) in [-1, 1] for every domain d, "d_truth" its true translation, and
-    "d_mask" (n, h, w) bool, where the two differ; None where they are unknown.
+    i of every domain shows the same scene. truth: "d" (n, h, w, 3) in [-1, 1] for every domain d,
+    "d_truth" its true translation, and "d_mask" (n, h, w) bool, where the two differ; None where
+    they are unknown.
     """
 
     train: Mapping[str, Domain]
     test: Mapping[str, Domain]
     paired: bool = False
-    skipped: Sequence[str] = ()
     truth: Mapping[str, np.ndarray] | None = None
-
-
-class _NamedBytes(io.BytesIO):
-    """Bytes with a name for messages."""
-
-    name = "image"
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def as_file(content: Content, index: int) -> Path | io.BytesIO:
     """What Pillow can open: a path, or a file of the bytes, whose messages name `index`."""
     if isinstance(content, str):
         return Path(content)
-    file = _NamedBytes(content)
+    file = io.BytesIO(content)
     file.name = f"example {index}"
     return file
 
 
-class Inspection(NamedTuple):
-    """What `inspect` found out about files, in their order.
+def scan_images(content: Sequence[Content], data: ConfigDict) -> FileExamples:
+    """The examples of image files; see `scan`."""
+    return scan({"image": content}, data, {})["image"]
 
-    results: JSON values, None for a file that cannot be decoded. broken: index -> message.
+
+def scan(
+    files: Mapping[str, Sequence[Content]], data: ConfigDict, ids: Mapping[str, LabelIds]
+) -> dict[str, FileExamples]:
+    """The examples of each array; an example with a broken file is left out of all arrays.
+
+    files: array -> its files, one for each example. ids: those of the arrays that hold ids. Each of
+    several processes inspects a share of the files, and all get the same answers. Only label maps
+    and files other than JPEG and PNG are decoded: see `images.inspect` and `images.inspect_ids`.
+    Raises DataError for ids out of range, for a broken file unless `data.on_error` is "skip", and
+    when no example is intact.
     """
+    answers = {name: _inspect(files[name], ids.get(name), data.workers) for name in files}
+    broken = {
+        i: answer["broken"]
+        for each in answers.values()
+        for i, answer in enumerate(each)
+        if "broken" in answer
+    }
+    skipped = [broken[i] for i in sorted(broken)]
+    if skipped and data.on_error == "stop":
+        more = f" (and {len(skipped) - 1} more broken files)" if len(skipped) > 1 else ""
+        raise DataError(f'{skipped[0]}{more}, or set config.data.on_error="skip"')
+    first = next(iter(files.values()))
+    intact = [i for i in range(len(first)) if i not in broken]
+    if not intact:
+        where = f" in {Path(first[0]).parent}" if isinstance(first[0], str) else ""
+        raise DataError(f"none of the {len(first)} examples{where} is intact: {skipped[0]}")
+    result = {}
+    for name, content in files.items():
+        bits, *sizes = np.array([answers[name][i]["result"] for i in intact]).T
+        deep = bool(bits[0] == 16)
+        plain = bits == (16 if deep else 8)
+        selected = [content[i] for i in intact]
+        result[name] = FileExamples(
+            selected, plain, np.stack(sizes, 1), deep, ids.get(name), tuple(skipped)
+        )
+    return result
 
-    results: list[Any]
-    broken: dict[int, str]
 
-    @property
-    def intact(self) -> np.ndarray:
-        """Indices of the files that can be decoded."""
-        return np.array([i for i in range(len(self.results)) if i not in self.broken], int)
+def _inspect(
+    content: Sequence[Content], ids: LabelIds | None, threads: int
+) -> list[dict[str, Any]]:
+    """For each file {"result": (bits, height, width)} or {"broken": message}."""
 
-
-def inspect(
-    content: Sequence[Content], look: Callable[[Path | io.BytesIO], Any], threads: int | None
-) -> Inspection:
-    """`look(file)` for every file: a JSON value, or what Pillow raises for a broken file.
-
-    Each of several processes looks at a share of the files, and all get the same answers. Raises
-    the first DataError of `look` in every process.
-    """
-    names = "\n".join(str(as_file(each, i)) for i, each in enumerate(content))
-    agree(names, "the list of files", "every process must read the same files")
+    def look(file: Path | io.BytesIO) -> tuple[int, int, int]:
+        return images.inspect(file) if ids is None else images.inspect_ids(file, *ids)
 
     def answer(index: int) -> dict[str, Any]:
         file = as_file(content[index], index)
         try:
             return {"result": look(file)}
+        except images.BrokenImageError as error:
+            return {"broken": str(error)}
         except DataError as error:
-            key = "broken" if isinstance(error.__cause__, images.BROKEN) else "error"
-            return {key: str(error)}
-        except images.BROKEN as error:
-            return {"broken": f"{file} cannot be decoded as an image ({error})"}
+            return {"error": str(error)}
 
+    names = "\n".join(images.name_of(as_file(each, i)) for i, each in enumerate(content))
+    agree(names, "the list of files", "every process must read the same files")
     with ThreadPoolExecutor(threads or os.cpu_count()) as pool:
         own = list(pool.map(answer, own_share(range(len(content)))))
     shares = [json.loads(text) for text in gather_text(json.dumps(own))]
@@ -267,50 +277,4 @@ def inspect(
     for each in answers:
         if "error" in each:
             raise DataError(each["error"])
-    broken = {i: each["broken"] for i, each in enumerate(answers) if "broken" in each}
-    return Inspection([each.get("result") for each in answers], broken)
-
-
-def scan_images(content: Sequence[Content], data: ConfigDict, skipped: list[str]) -> FileExamples:
-    """The examples of image files; broken files are left out and a line is added to `skipped`.
-
-    Every file is decoded once, JPEG at reduced size. Raises DataError for a broken file unless
-    `data.on_error` is "skip", and when no file is intact.
-    """
-    inspection = inspect(content, images.is_plain, data.workers)
-    report_broken(inspection.broken.values(), data, skipped)
-    intact = inspection.intact
-    if not len(intact):
-        where = f" in {Path(content[0]).parent}" if isinstance(content[0], str) else ""
-        raise DataError(f"no image{where} can be decoded: all {len(content)} files are broken")
-    plain = np.array([inspection.results[i] for i in intact], bool)
-    return FileExamples([content[i] for i in intact], plain)
-
-
-def inspect_ids(content: Sequence[Content], ids: LabelIds, threads: int | None) -> Inspection:
-    """Of label or instance maps: bits, height and width; bits 0 if only Pillow decodes the file.
-
-    Raises DataError for ids out of range and for a file of several channels.
-    """
-
-    def look(file: Path | io.BytesIO) -> tuple[int, int, int]:
-        with Image.open(file) as image:  # Pillow reads the header alone
-            bits = _BITS.get((image.format, image.mode), 0)
-            bits = 0 if "transparency" in image.info else bits
-        if isinstance(file, io.BytesIO):
-            file.seek(0)
-        height, width = ids.check(images.read_ids(file), str(file)).shape
-        return bits, height, width
-
-    return inspect(content, look, threads)
-
-
-def report_broken(broken: Iterable[str], data: ConfigDict, skipped: list[str]) -> None:
-    """Adds messages about broken files to `skipped`; raises DataError if they must stop the run."""
-    broken = list(broken)
-    if broken and data.on_error == "stop":
-        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise DataError(
-            f'{broken[0]}{more}: replace or remove it, or set config.data.on_error="skip"'
-        )
-    skipped += broken
+    return answers

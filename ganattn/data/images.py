@@ -17,13 +17,20 @@ ORIENTATION = 0x0112  # EXIF tag
 VOID = 255  # the id of pixels that belong to no class
 _PLAIN = {("JPEG", "RGB"), ("JPEG", "L"), ("PNG", "RGB"), ("PNG", "L")}
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_METADATA = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")  # PNG chunks, anywhere
 _SMALL = (32, 32)
 _TURNED = (5, 6, 7, 8)  # values of the EXIF tag that exchange height and width
 _OF_IDS = ("L", "P", "I;16", "I;16B", "I", "1")  # Pillow's modes
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # of corrupt files
+_ID_BITS = {("PNG", "L"): 8, ("JPEG", "L"): 8, ("PNG", "I;16"): 16}
+_BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # of corrupt files
+File = str | os.PathLike | IO[bytes]
 
 
-def read_rgb(path: str | os.PathLike | IO[bytes]) -> np.ndarray:
+class BrokenImageError(DataError):
+    """A file that cannot be decoded as an image."""
+
+
+def read_rgb(path: File) -> np.ndarray:
     """(h, w, 3) uint8 of an image file, converted as `to_rgb` does.
 
     Raises DataError for a file that is missing or cannot be decoded as an image.
@@ -33,13 +40,13 @@ def read_rgb(path: str | os.PathLike | IO[bytes]) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """(h, w, 3) uint8, upright by the EXIF tag; grey, palette, CMYK, 16-bit, alpha are converted.
+    """(h, w, 3) uint8, upright by the EXIF tag; gray, palette, CMYK, 16-bit, alpha are converted.
 
     Alpha is dropped, as the authors' loaders do; 16-bit values lose their lower byte.
     """
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I") or upright.mode == "F":
-        return _from_deep_grey(upright)
+        return _from_deep_gray(upright)
     return np.asarray(upright.convert("RGB"))
 
 
@@ -54,20 +61,18 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
     return (width, height) if is_turned else (height, width)
 
 
-def read_ids(file: str | os.PathLike | bytes | IO[bytes]) -> np.ndarray:
+def read_ids(file: File) -> np.ndarray:
     """(h, w) int64: the ids that an 8- or 16-bit file of one channel holds.
 
     Raises DataError for a file that is missing, cannot be decoded as an image, or has more than one
     channel.
     """
-    with _opened(file) as image:
-        if image.mode not in _OF_IDS:
-            raise DataError(f"{_name(file)} holds {image.mode} and no ids: give one channel")
+    with _opened_ids(file) as image:
         return np.asarray(image).astype(np.int64)
 
 
-def read_labels(file: str | os.PathLike | IO[bytes], palette: np.ndarray) -> np.ndarray:
-    """(h, w, 3) uint8: the colours that `palette` (ids, 3) gives to a file of label ids.
+def read_labels(file: File, palette: np.ndarray) -> np.ndarray:
+    """(h, w, 3) uint8: the colors that `palette` (ids, 3) gives to a file of label ids.
 
     Raises DataError as `read_ids` does, and for an id that the palette lacks.
     """
@@ -89,11 +94,11 @@ def check_ids(ids: np.ndarray, classes: int, void: bool, name: str) -> np.ndarra
     Raises DataError that names the file and its first id out of range.
     """
     if void:
-        ids = np.where(ids == VOID, classes - 1, ids)
-    wrong = ids[(ids < 0) | (ids >= classes)]
-    if wrong.size:
+        ids = np.where(ids == VOID, np.int64(classes - 1), ids)
+    if ids.size and (ids.min() < 0 or ids.max() >= classes):
+        wrong = ids[(ids < 0) | (ids >= classes)][0]
         raise DataError(
-            f"{name} has the label id {wrong[0]}: ids are 0 to {classes - 1 - void} and "
+            f"{name} has the label id {wrong}: ids are 0 to {classes - 1 - void} and "
             f"{VOID if void else 'no other'}: convert the file, or set config.method.num_classes"
         )
     return ids
@@ -126,45 +131,79 @@ def find_images(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder)
     if not folder.is_dir():
         raise DataError(f"no folder {folder}: check the path")
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
-    if not found:
+    paths = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES]
+    if not paths:
         raise DataError(f"no images in {folder}: put {' '.join(SUFFIXES)} files there")
-    return sorted(path.relative_to(folder) for path in found)
+    return sorted(path.relative_to(folder) for path in paths)
 
 
-def is_plain(file: str | os.PathLike | IO[bytes]) -> bool:
-    """Whether every 8-bit JPEG or PNG decoder reads this file alike: RGB or grey, and upright.
+def inspect(file: Path | io.BytesIO) -> tuple[int, int, int]:
+    """(8, 0, 0) if every JPEG or PNG decoder reads this image alike, otherwise (0, 0, 0).
 
-    Decodes it, JPEG at reduced size. Raises OSError, SyntaxError or ValueError when it is corrupt.
+    Such an image has 8 bits, is RGB or gray, and upright. Raises DataError as `read_rgb` does: the
+    checksums of a PNG file show that it is intact; JPEG is decoded at reduced size.
     """
-    with Image.open(file) as image:
+    with _opened(file) as image:
         plain = (image.format, image.mode) in _PLAIN and "transparency" not in image.info
+        encoded = b""
+        if image.format == "PNG":
+            encoded = file.getvalue() if isinstance(file, io.BytesIO) else file.read_bytes()
+        if encoded and not any(keyword in encoded for keyword in _METADATA):
+            image.verify()
+            return 8 * plain, 0, 0
         upright = image.getexif().get(ORIENTATION, 1) == 1
         image.draft(None, _SMALL)
         image.load()
-        return plain and upright
+        return 8 * (plain and upright), 0, 0
+
+
+def inspect_ids(file: File, classes: int, void: bool) -> tuple[int, int, int]:
+    """(bits, height, width) of a file of ids; bits 0 if only Pillow decodes it correctly.
+
+    Raises DataError as `read_ids` does, and for ids out of range (see `check_ids`). Where
+    `classes` is 0, any id is allowed, and PNG is not decoded: its checksums show that it is intact.
+    """
+    with _opened_ids(file) as image:
+        bits = _ID_BITS.get((image.format or "", image.mode), 0)
+        width, height = image.size
+        if classes:
+            check_ids(np.asarray(image), classes, void, name_of(file))
+        elif image.format == "PNG":
+            image.verify()
+        else:
+            image.load()
+        return 0 if "transparency" in image.info else bits, height, width
 
 
 @contextlib.contextmanager
-def _opened(file: str | os.PathLike | bytes | IO[bytes]) -> Iterator[Image.Image]:
+def _opened(file: File) -> Iterator[Image.Image]:
     try:
-        with Image.open(io.BytesIO(file) if isinstance(file, bytes) else file) as image:
+        with Image.open(file) as image:
             yield image
     except FileNotFoundError:
         raise DataError(f"no file {file!s}: check the path") from None
-    except BROKEN as error:
-        raise DataError(
-            f"{_name(file)} cannot be decoded as an image ({error}): replace or remove the file"
+    except _BROKEN as error:
+        raise BrokenImageError(
+            f"{name_of(file)} cannot be decoded as an image ({error}): replace or remove the file"
         ) from error
 
 
-def _name(file: str | os.PathLike | bytes | IO[bytes]) -> str:
+@contextlib.contextmanager
+def _opened_ids(file: File) -> Iterator[Image.Image]:
+    with _opened(file) as image:
+        if image.mode not in _OF_IDS:
+            raise DataError(f"{name_of(file)} holds {image.mode} and no ids: give one channel")
+        yield image
+
+
+def name_of(file: File) -> str:
+    """What messages call a file."""
     return str(file) if isinstance(file, str | os.PathLike) else getattr(file, "name", "a file")
 
 
-def _from_deep_grey(image: Image.Image) -> np.ndarray:
+def _from_deep_gray(image: Image.Image) -> np.ndarray:
     values = np.asarray(image).astype(np.float64)
     if values.max(initial=0) > 255:
         values = values // 256
-    grey = np.clip(values, 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, -1)
+    gray = np.clip(values, 0, 255).astype(np.uint8)
+    return np.repeat(gray[..., None], 3, -1)

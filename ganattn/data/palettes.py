@@ -1,4 +1,4 @@
-"""Colours for label ids."""
+"""Colors for label ids."""
 
 import colorsys
 
@@ -17,10 +17,8 @@ def palette(name: str) -> np.ndarray:
     if name == "facades":
         return np.array(FACADES, np.uint8)
     golden = (5**0.5 - 1) / 2  # steps around the circle of hues that never come close again
-    colours = [
-        colorsys.hsv_to_rgb(i * golden % 1, 0.8, 0.4 + 0.6 * (i % 3) / 2) for i in range(IDS)
-    ]
-    return np.rint(255 * np.array([(0.0, 0.0, 0.0), *colours[1:]])).astype(np.uint8)
+    colors = [colorsys.hsv_to_rgb(i * golden % 1, 0.8, 0.4 + 0.6 * (i % 3) / 2) for i in range(IDS)]
+    return np.rint(255 * np.array([(0.0, 0.0, 0.0), *colors[1:]])).astype(np.uint8)
 
 
 PALETTES = ("", "facades", "spectrum")

@@ -7,7 +7,8 @@ mirroring, so each scene has exactly one translation, which can be learned and s
 
 import numpy as np
 
-DOMAINS = ("a", "b")
+from ganattn.data.sampling import DOMAINS
+
 TRAIN_COUNT = 1000  # images of each domain
 TEST_COUNT = 64
 PERIOD = 8  # of the textures, in 32nds of the image's side

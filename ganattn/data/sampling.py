@@ -1,6 +1,6 @@
 """Which examples a step sees and how they are augmented: a pure function of (seed, step).
 
-Everything is drawn for the whole global batch and then cut into the processes' shares, so one
+Everything is drawn for the global batch and then cut into the processes' shares, so one
 process sees exactly what eight see together, and a restart at any step needs no replay.
 """
 

@@ -11,32 +11,15 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.config import check
-from ganattn.data import procedural, tfds
-from ganattn.data.examples import (
-    ArrayExamples,
-    DataSet,
-    ExampleSource,
-    FileExamples,
-    scan_images,
-)
-from ganattn.data.in_memory import read_images, read_npz
+from ganattn.data import procedural as synthetic
+from ganattn.data import tfds
+from ganattn.data.examples import ArrayExamples, DataSet, FileExamples, scan_images
+from ganattn.data.in_memory import read_images
+from ganattn.data.sampling import DOMAINS
 from ganattn.data.two_domains import TEST_FOLDERS, scan_folder
-from ganattn.errors import DataError
 
 IMAGE = "image"  # the one domain, and its array
-
-
-def create(config: ConfigDict, arrays: Mapping[str, np.ndarray] | None = None) -> DataSet:
-    """The domain "image"; arrays: see `data.create`.
-
-    Raises DataError for a missing or empty folder, or a broken image unless `data.on_error` is
-    "skip".
-    """
-    if arrays is not None:
-        return _from_arrays(arrays, config)
-    sources = {"folder": _folder, "tfds": _tfds, "arrays": _npz, "procedural": _procedural}
-    return sources[config.data.source](config)
+Examples = FileExamples | ArrayExamples
 
 
 def held_out(names: Sequence[str], percent: float) -> np.ndarray:
@@ -47,70 +30,53 @@ def held_out(names: Sequence[str], percent: float) -> np.ndarray:
     return result
 
 
-def _folder(config: ConfigDict) -> DataSet:
+def from_folder(path: Path, data: ConfigDict) -> DataSet:
     """Folders train and, optionally, test or val; or just images, at any depth."""
-    check(config, "data.path", required="the folder that holds the training images")
-    path, data, skipped = Path(config.data.path), config.data, list[str]()
-    if not path.is_dir():
-        raise DataError(f"no folder {path}: set config.data.path to one with training images")
     root = path / "train" if (path / "train").is_dir() else path
-    train = scan_folder(root, data, skipped)
-    folders = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
-    if folders and root != path:
-        return _data_set(train, scan_folder(folders[0], data, skipped))._replace(skipped=skipped)
+    train = scan_folder(root, data)
+    tests = [path / name for name in TEST_FOLDERS if (path / name).is_dir()]
+    test = scan_folder(tests[0], data) if tests and root != path else None
     names = [Path(str(each)).relative_to(root).as_posix() for each in train.content]
-    return _divide(train, names, data)._replace(skipped=skipped)
+    return _data_set(train, test, data, names)
 
 
-def _tfds(config: ConfigDict) -> DataSet:
-    check(config, "data.path", required="a TFDS name such as celeb_a_hq/128")
-    found = tfds.read(
-        config.data,
+def from_tfds(data: ConfigDict) -> DataSet:
+    """Of a builder with the split train and, optionally, test."""
+    encoded = tfds.read(
+        data,
         splits={"train": ("train",), "test": ("test",)},
         features={IMAGE: (IMAGE,)},
         remedy="use one such as celeb_a_hq/128",
     )
-    skipped: list[str] = []
-    parts = {name: scan_images(part[IMAGE], config.data, skipped) for name, part in found.items()}
-    train = parts["train"]
-    if "test" in parts:
-        return _data_set(train, parts["test"])._replace(skipped=skipped)
-    return _divide(train, [str(i) for i in range(len(train))], config.data)
+    parts = {name: scan_images(split[IMAGE], data) for name, split in encoded.items()}
+    return _data_set(parts["train"], parts.get("test"), data)
 
 
-def _npz(config: ConfigDict) -> DataSet:
-    return _from_arrays(read_npz(config.data.path), config, config.data.path)
+def from_arrays(arrays: Mapping[str, np.ndarray], data: ConfigDict, where: str) -> DataSet:
+    """Of "image" and, optionally, "test_image"."""
+    test_name = f"test_{IMAGE}"
+    test = read_images(arrays, test_name, where) if test_name in arrays else None
+    return _data_set(read_images(arrays, IMAGE, where), test, data)
 
 
-def _from_arrays(
-    arrays: Mapping[str, np.ndarray], config: ConfigDict, where: str = "the data set"
-) -> DataSet:
-    train = read_images(arrays, IMAGE, where)
-    if f"test_{IMAGE}" in arrays:
-        return _data_set(train, read_images(arrays, f"test_{IMAGE}", where))
-    return _divide(train, [str(i) for i in range(len(train))], config.data)
-
-
-def _procedural(config: ConfigDict) -> DataSet:
-    """The images of both domains of `procedural`."""
+def procedural(config: ConfigDict) -> dict[str, np.ndarray]:
+    """Generated images of both domains, for `from_arrays`."""
     size, seed = config.data.crop_size, config.seed
     parts = {
-        IMAGE: procedural.train_set(procedural.TRAIN_COUNT, size, seed),
-        f"test_{IMAGE}": procedural.test_set(procedural.TEST_COUNT, size, seed),
+        IMAGE: synthetic.train_set(synthetic.TRAIN_COUNT, size, seed),
+        f"test_{IMAGE}": synthetic.test_set(synthetic.TEST_COUNT, size, seed),
     }
-    joined = {
-        name: np.concatenate([part[domain] for domain in procedural.DOMAINS])
-        for name, part in parts.items()
+    return {
+        name: np.concatenate([part[domain] for domain in DOMAINS]) for name, part in parts.items()
     }
-    return _from_arrays(joined, config)
 
 
-def _divide(found: FileExamples | ArrayExamples, names: list[str], data: ConfigDict) -> DataSet:
-    out = held_out(names, data.held_out_percent)
-    if not out.any():
-        return _data_set(found)
-    return _data_set(found.select(np.flatnonzero(~out)), found.select(np.flatnonzero(out)))
-
-
-def _data_set(train: ExampleSource, test: ExampleSource | None = None) -> DataSet:
+def _data_set(
+    train: Examples, test: Examples | None, data: ConfigDict, names: Sequence[str] | None = None
+) -> DataSet:
+    """Without a test part, the examples that `held_out` chooses by their names or positions."""
+    if test is None:
+        out = held_out(names or [str(i) for i in range(len(train))], data.held_out_percent)
+        if out.any():
+            train, test = train.select(np.flatnonzero(~out)), train.select(np.flatnonzero(out))
     return DataSet({IMAGE: {IMAGE: train}}, {} if test is None else {IMAGE: {IMAGE: test}})

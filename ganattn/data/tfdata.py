@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ganattn.data import images
-from ganattn.data.examples import Domain, FileExamples, Preprocessing
+from ganattn.data.examples import FileExamples, Preprocessing
 from ganattn.data.sampling import Draws
 from ganattn.errors import DataError
 
@@ -27,7 +27,7 @@ class TfData:
     """
 
     def __init__(
-        self, train: Mapping[str, Domain], preprocessing: Preprocessing, share: int, threads: int
+        self, train: Mapping[str, Any], preprocessing: Preprocessing, share: int, threads: int
     ):
         self._train, self._preprocessing = train, preprocessing
         self._share, self._threads = share, threads
@@ -46,7 +46,10 @@ class TfData:
         )
         loaders = {
             domain: {
-                name: _loader(tf, source, self._preprocessing) for name, source in sources.items()
+                name: (_image_loader if source.ids is None else _ids_loader)(
+                    tf, source, tf.constant(list(source.content)), self._preprocessing
+                )
+                for name, source in sources.items()
             }
             for domain, sources in self._train.items()
         }
@@ -77,16 +80,13 @@ class TfData:
     ) -> Iterator[dict[str, tuple[np.ndarray, ...]]]:
         """The draws of many steps at once, since calls into Python cost as much as an image."""
         load, crop, _ = self._preprocessing
+
+        def numbers(draws: Draws) -> tuple[np.ndarray, ...]:
+            return draws.example, draws.flip, draws.corners(load, crop)
+
         while block := list(itertools.islice(draws, -(-BLOCK // self._share))):
-            joined = {
-                domain: Draws(
-                    *map(np.concatenate, zip(*(step[domain] for step in block), strict=True))
-                )
-                for domain in self._train
-            }
-            yield {
-                d: (draw.example, draw.flip, draw.corners(load, crop)) for d, draw in joined.items()
-            }
+            steps = {d: [numbers(step[d]) for step in block] for d in self._train}
+            yield {d: tuple(map(np.concatenate, zip(*steps[d], strict=True))) for d in steps}
 
 
 def import_tensorflow() -> Any:
@@ -100,14 +100,6 @@ def import_tensorflow() -> Any:
         ) from None
     tf.config.set_visible_devices([], "GPU")
     return tf
-
-
-def _loader(tf: Any, source: Any, preprocessing: Preprocessing) -> Callable[..., Tensor]:
-    """(example, flip, corner) -> the example as it is in a batch, as a graph."""
-    assert isinstance(source, FileExamples)
-    content = tf.constant(list(source.content))
-    make = _image_loader if source.ids is None else _ids_loader
-    return make(tf, source, content, preprocessing)
 
 
 def _decode(
@@ -182,10 +174,10 @@ def _ids_loader(
     tf: Any, source: FileExamples, content: Tensor, preprocessing: Preprocessing
 ) -> Callable[..., Tensor]:
     """Ids become (height, width, 1) int32: the nearest pixels, of the crop alone."""
-    assert source.ids is not None and source.sizes is not None
+    assert source.ids is not None
     ids = source.ids
     pixels = [
-        _PixelTable(tf, source.sizes[:, axis], preprocessing.load[axis], preprocessing.crop[axis])
+        _pixel_table(tf, source.sizes[:, axis], preprocessing.load[axis], preprocessing.crop[axis])
         for axis in (0, 1)
     ]
 
@@ -214,16 +206,12 @@ def _ids_loader(
     return load
 
 
-class _PixelTable:
-    """The rows, or columns, of each file that a crop of the resized map consists of."""
-
-    def __init__(self, tf: Any, sizes: np.ndarray, load: int, crop: int):
-        distinct, kind = np.unique(sizes, return_inverse=True)
-        self._table = tf.constant(np.stack([nearest_pixels(int(size), load) for size in distinct]))
-        self._kind, self._crop = tf.constant(kind), crop
-
-    def __call__(self, example: Tensor, first: Tensor) -> Tensor:
-        return self._table[self._kind[example]][first : first + self._crop]
+def _pixel_table(tf: Any, sizes: np.ndarray, load: int, crop: int) -> Callable[..., Tensor]:
+    """(example, first) -> the rows, or columns, of a file that a crop of the resized map has."""
+    distinct, kinds = np.unique(sizes, return_inverse=True)
+    table = tf.constant(np.stack([nearest_pixels(int(size), load) for size in distinct]))
+    kind = tf.constant(kinds)
+    return lambda example, first: table[kind[example]][first : first + crop]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -40,16 +40,16 @@ def read(
     if missing:
         raise DataError(f"TFDS {name} has no {', no '.join(missing)}: {remedy}")
     decoders = {feature: tfds.decode.SkipDecoding() for feature in feature_of.values()}
-    found: dict[str, Encoded] = {}
+    parts: dict[str, Encoded] = {}
     for part, split in split_of.items():
         examples = list(tfds.as_numpy(builder.as_dataset(split=split, decoders=decoders)))
         if not examples:
             raise DataError(f"split {split} of TFDS {builder.info.full_name} is empty: {remedy}")
-        found[part] = {
+        parts[part] = {
             array: [bytes(example[feature]) for example in examples]
             for array, feature in feature_of.items()
         }
-    return found
+    return parts
 
 
 def _present(wanted: Mapping[str, tuple[str, ...]], present: Any) -> dict[str, str]:

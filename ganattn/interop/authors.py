@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 
-import jax
 import numpy as np
 
 from ganattn.errors import ConfigError, ForeignFileError
 from ganattn.interop import names
+from ganattn.state import flatten
 
 Networks = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -28,17 +28,18 @@ def from_authors(system: str, networks: Networks) -> dict[str, dict]:
     ConfigError for an unknown system, ForeignFileError for unknown networks, and for keys that are
     missing or unknown.
     """
-    table = _system(system)
-    unknown = sorted(set(networks) - set(table.NETWORKS))
+    module = _system(system)
+    unknown = sorted(set(networks) - set(module.NETWORKS))
     if unknown or not networks:
         raise ForeignFileError(
             f"{system} has no network {', '.join(map(repr, unknown)) or 'in this file'}: "
-            f"expected {', '.join(table.NETWORKS)}"
+            f"expected {', '.join(module.NETWORKS)}"
         )
     variables = {}
     for name, arrays in networks.items():
         arrays = names.plain(arrays)
-        variables[table.NETWORKS[name]] = names.to_ours(name, arrays, table.rows(name, arrays))
+        rows = _kind(module, name).rows(arrays)
+        variables[module.NETWORKS[name]] = names.to_ours(name, arrays, rows)
     return variables
 
 
@@ -50,14 +51,12 @@ def to_authors(
     options: what the keys depend on and the variables do not show, such as dropout=True for
     "cyclegan".
     """
-    table = _system(system)
-    return {
-        theirs: names.to_theirs(
-            variables[ours], table.rows(theirs, _paths(variables[ours]), **options)
-        )
-        for theirs, ours in table.NETWORKS.items()
-        if ours in variables
-    }
+    module, result = _system(system), {}
+    for theirs, ours in module.NETWORKS.items():
+        if ours in variables:
+            leaves = flatten(variables[ours])
+            result[theirs] = names.to_theirs(leaves, _kind(module, theirs).rows(leaves, **options))
+    return result
 
 
 def method_fields(system: str, networks: Networks) -> dict[str, object]:
@@ -65,13 +64,15 @@ def method_fields(system: str, networks: Networks) -> dict[str, object]:
 
     Raises ForeignFileError for an array that is missing.
     """
-    arrays = {name: names.plain(network) for name, network in networks.items()}
+    module, fields = _system(system), dict[str, object]()
     try:
-        return _system(system).config_values(arrays)
+        for name, arrays in networks.items():
+            fields |= _kind(module, name).fields(name, names.plain(arrays))
     except KeyError as error:
         raise ForeignFileError(
             f"{system} needs the key {error}: give a state_dict of the authors' released code"
         ) from None
+    return module.combine(fields) if hasattr(module, "combine") else fields
 
 
 def _system(name: str) -> ModuleType:
@@ -84,6 +85,5 @@ def _module(name: str) -> ModuleType:
     return importlib.import_module(f"{__package__}.{name}")
 
 
-def _paths(tree: Mapping) -> list[str]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+def _kind(module: ModuleType, network: str) -> names.Kind:
+    return next(kind for start, kind in module.KINDS.items() if network.startswith(start))

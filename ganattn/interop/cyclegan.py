@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from ganattn.interop.names import (
     CONV,
     TRANSPOSED_CONV,
+    Kind,
     Layout,
     Row,
     check_channels,
@@ -23,36 +24,12 @@ NETWORKS = {
 }
 
 
-def rows(network: str, keys: Collection[str], dropout: bool = False) -> list[Row]:
-    """The table of one network.
+def generator_rows(keys: Collection[str], dropout: bool = False) -> list[Row]:
+    """The table of a generator.
 
-    keys: theirs, or our paths; they determine the depth. dropout: whether their generator has
-    dropout, which shifts the key of each block's second convolution; only for our paths, as their
-    own keys show it.
+    dropout: whether their generator has dropout, which shifts the key of each block's second
+    convolution; only for our paths, as their own keys show it.
     """
-    return _generator(keys, dropout) if network.startswith("G") else discriminator_rows(keys)
-
-
-def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
-    """The fields of config.method that the arrays determine.
-
-    Raises ForeignFileError for images that are not RGB.
-    """
-    values: dict[str, object] = {}
-    for name, arrays in networks.items():
-        if name.startswith("G"):
-            first = arrays["model.1.weight"]
-            check_channels(name, first.shape[1], 3)
-            values["width"] = int(first.shape[0])
-            values["num_residual_blocks"] = _count_blocks(arrays)
-            values["norm"] = "instance" if "model.1.bias" in arrays else "batch"
-            values["dropout"] = _has_dropout(arrays)
-        else:
-            values.update(discriminator_values(name, arrays, channels=3))
-    return values
-
-
-def _generator(keys: Collection[str], dropout: bool) -> list[Row]:
     blocks = _count_blocks(keys)
     bias = "params/stem/bias" in keys or "model.1.bias" in keys
     second = 6 if dropout or _has_dropout(keys) else 5
@@ -76,7 +53,7 @@ def _generator(keys: Collection[str], dropout: bool) -> list[Row]:
     return table
 
 
-def discriminator_rows(keys: Collection[str]) -> list[Row]:
+def discriminator_rows(keys: Collection[str], **_: object) -> list[Row]:
     """The table of a PatchGAN or pixel discriminator."""
     pixel, layers = _discriminator_kind(keys)
     theirs, ours = ("net", "pixel") if pixel else ("model", "conv")
@@ -90,7 +67,18 @@ def discriminator_rows(keys: Collection[str]) -> list[Row]:
     return table + conv_rows(last, "classifier", CONV, bias or not pixel)
 
 
-def discriminator_values(name: str, arrays: Mapping, channels: int) -> dict[str, object]:
+def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    first = arrays["model.1.weight"]
+    check_channels(name, first.shape[1], 3)
+    return {
+        "width": int(first.shape[0]),
+        "num_residual_blocks": _count_blocks(arrays),
+        "norm": "instance" if "model.1.bias" in arrays else "batch",
+        "dropout": _has_dropout(arrays),
+    }
+
+
+def discriminator_fields(name: str, arrays: Mapping, channels: int = 3) -> dict[str, object]:
     """The fields of config.method that a discriminator's arrays determine."""
     pixel, layers = _discriminator_kind(arrays)
     module = "net" if pixel else "model"
@@ -122,3 +110,9 @@ def _discriminator_kind(keys: Collection[str]) -> tuple[bool, int]:
     indices = [re.fullmatch(r"model\.(\d+)\.weight", key) for key in keys]
     last = max((int(match[1]) for match in indices if match), default=2)
     return False, (last - 2) // 3
+
+
+KINDS = {
+    "G": Kind(generator_rows, _generator_fields),
+    "D": Kind(discriminator_rows, discriminator_fields),
+}

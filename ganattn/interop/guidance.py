@@ -3,24 +3,13 @@
 from collections.abc import Collection, Mapping
 
 from ganattn.interop import cyclegan
-from ganattn.interop.names import CONV, SAME, Row, check_channels, conv_rows, norm_rows
+from ganattn.interop.names import CONV, SAME, Kind, Row, check_channels, conv_rows, norm_rows
 
 NETWORKS = cyclegan.NETWORKS
 
-_POSTHOC = (
-    ("model_p1.0", "conv1"),
-    ("model_p1.2", "conv2"),
-    ("model_p1.5", "conv3"),
-    ("model_p2.0", "conv4"),
-    ("model_p2.3", "classifier"),
-)
-_TRAINABLE = (
-    ("fe.0", "conv1"),
-    ("trunk_brunch.0", "conv2"),
-    ("trunk_brunch.3", "conv3"),
-    ("fin_phase.0", "conv4"),
-    ("fin_phase.3", "classifier"),
-)
+_LAYERS = ("conv1", "conv2", "conv3", "conv4", "classifier")
+_POSTHOC = ("model_p1.0", "model_p1.2", "model_p1.5", "model_p2.0", "model_p2.3")
+_TRAINABLE = ("fe.0", "trunk_brunch.0", "trunk_brunch.3", "fin_phase.0", "fin_phase.3")
 _MASK = (
     ("d1", "down1"),
     ("d2", "down2"),
@@ -33,36 +22,22 @@ _MASK = (
 )
 
 
-def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network; keys: theirs, or our paths, which determine the depth."""
-    return cyclegan.rows(network, keys) if network.startswith("G") else discriminator_rows(keys)
-
-
-def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
-    """The fields of config.method that the arrays determine.
-
-    A generator of four channels has the blend "alpha"; the products cannot be told apart.
-    """
-    values: dict[str, object] = {}
-    for name, arrays in networks.items():
-        if name.startswith("D"):
-            values.update(discriminator_values(name, arrays, channels=3))
-            continue
-        first = arrays["model.1.weight"]
-        if first.shape[1] == 4:
-            values["blend"] = "alpha"
-        else:
-            check_channels(name, first.shape[1], 3)
-        values["width"] = int(first.shape[0])
-        values["num_residual_blocks"] = sum(key.endswith(".conv_block.1.weight") for key in arrays)
-    return values
+def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    """A generator of four channels has the blend "alpha"; the weights do not show the products."""
+    first = arrays["model.1.weight"]
+    fields: dict[str, object] = {} if first.shape[1] != 4 else {"blend": "alpha"}
+    check_channels(name, first.shape[1], 4 if fields else 3)
+    return fields | {
+        "width": int(first.shape[0]),
+        "num_residual_blocks": sum(key.endswith(".conv_block.1.weight") for key in arrays),
+    }
 
 
 def discriminator_rows(keys: Collection[str]) -> list[Row]:
     """The table of a discriminator with post-hoc or trainable attention."""
     trainable = _is_trainable(keys)
     table: list[Row] = []
-    for theirs, ours in _TRAINABLE if trainable else _POSTHOC:
+    for theirs, ours in zip(_TRAINABLE if trainable else _POSTHOC, _LAYERS, strict=True):
         table += conv_rows(theirs, ours, CONV, bias=True)
         module, index = theirs.split(".")
         table += norm_rows(f"{module}.{int(index) + 1}", f"{ours}_norm", True, keys)
@@ -77,7 +52,7 @@ def discriminator_rows(keys: Collection[str]) -> list[Row]:
     return [*table, Row(unused, None, SAME)] if unused in keys else table
 
 
-def discriminator_values(name: str, arrays: Mapping, channels: int) -> dict[str, object]:
+def discriminator_fields(name: str, arrays: Mapping, channels: int = 3) -> dict[str, object]:
     """The fields of config.method that a discriminator's arrays determine."""
     trainable = _is_trainable(arrays)
     first = arrays["fe.0.weight" if trainable else "model_p1.0.weight"]
@@ -90,3 +65,9 @@ def discriminator_values(name: str, arrays: Mapping, channels: int) -> dict[str,
 
 def _is_trainable(keys: Collection[str]) -> bool:
     return any(key.startswith(("fe.", "params/mask/")) for key in keys)
+
+
+KINDS = {
+    "G": Kind(cyclegan.generator_rows, _generator_fields),
+    "D": Kind(discriminator_rows, discriminator_fields),
+}

@@ -10,10 +10,12 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from ganattn.errors import ForeignFileError
 from ganattn.interop.torch_files import read_torch
 from ganattn.networks.inception import SIDE, Inception
+from ganattn.state import flatten
 
 FILE = "pt_inception-2015-12-05-6726825d.pth"
 SHA256 = "6726825d"  # start of the digest of the published file
@@ -57,22 +59,20 @@ def from_pytorch_fid(arrays: Arrays) -> dict:
     Each batch normalization is folded into its convolution, in float64. Raises ForeignFileError for
     arrays that are missing or of another shape.
     """
-    params: dict = {}
     for name, shape in sorted(shapes().items()):
         if name not in arrays or tuple(arrays[name].shape) != shape:
             fault = f"has shape {arrays[name].shape}" if name in arrays else "is missing"
             raise ForeignFileError(f"{name} {fault}: give {FILE}, where its shape is {shape}")
+    params = {"fc/kernel": np.transpose(arrays["fc.weight"]), "fc/bias": arrays["fc.bias"]}
     for name in (key.removesuffix(".conv.weight") for key in shapes() if ".conv." in key):
         part = {k: np.asarray(arrays[f"{name}.{k}"], np.float64) for k in PARTS}
         scale = part["bn.weight"] / np.sqrt(part["bn.running_var"] + EPSILON)
         kernel = (part["conv.weight"] * scale[:, None, None, None]).transpose(2, 3, 1, 0)
         bias = part["bn.bias"] - part["bn.running_mean"] * scale
-        node = params
-        for module in name.split("."):
-            node = node.setdefault(module, {})
-        node["conv"] = {"kernel": kernel.astype(np.float32), "bias": bias.astype(np.float32)}
-    params["fc"] = {"kernel": np.transpose(arrays["fc.weight"]), "bias": arrays["fc.bias"]}
-    return {"params": params}
+        path = name.replace(".", "/")
+        params[f"{path}/conv/kernel"] = kernel.astype(np.float32)
+        params[f"{path}/conv/bias"] = bias.astype(np.float32)
+    return {"params": unflatten_dict(params, sep="/")}
 
 
 PARTS = ("conv.weight", "bn.weight", "bn.bias", "bn.running_mean", "bn.running_var")
@@ -84,8 +84,8 @@ def shapes() -> dict[str, tuple[int, ...]]:
     spec = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     tree = jax.eval_shape(Inception().init, jax.random.key(0), spec)["params"]
     shapes = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        *modules, kind = (key.key for key in path)
+    for path, leaf in flatten(tree).items():
+        *modules, kind = path.split("/")
         if modules == ["fc"]:
             shapes["fc.weight" if kind == "kernel" else "fc.bias"] = leaf.shape[::-1]
         elif kind == "kernel":

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from ganattn.interop.names import DENSE, SAME, Layout, Row, conv_rows, count, norm_rows
+from ganattn.interop.names import DENSE, SAME, Kind, Layout, Row, conv_rows, count, norm_rows
 
 NETWORKS = {
     "gen_a": "generator_a",
@@ -19,24 +19,22 @@ NETWORKS = {
 ZEROS, ONES = Layout(None, np.zeros_like), Layout(None, np.ones_like)
 
 
-def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network; keys: theirs, or our paths, which determine the depth."""
-    return _generator(keys) if network.startswith("gen") else _discriminator(keys)
+def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    mlp_width, style_size = arrays["mlp.model.0.fc.weight"].shape
+    downsamplings, blocks = _depths(arrays)
+    return {
+        "mlp_width": int(mlp_width),
+        "style_size": int(style_size),
+        "width": int(arrays["enc_content.model.0.conv.bias"].shape[0]),
+        "num_downsamplings": downsamplings,
+        "num_residual_blocks": blocks,
+    }
 
 
-def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
-    """The fields of config.method that the arrays' shapes determine."""
-    values: dict[str, object] = {}
-    for name, arrays in networks.items():
-        if name.startswith("gen"):
-            dense = arrays["mlp.model.0.fc.weight"]
-            values["mlp_width"], values["style_size"] = map(int, dense.shape)
-            values["width"] = int(arrays["enc_content.model.0.conv.bias"].shape[0])
-            values["num_downsamplings"], values["num_residual_blocks"] = _depths(arrays)
-        else:
-            values["discriminator_width"] = int(arrays["cnns.0.0.conv.bias"].shape[0])
-            values["num_scales"], values["discriminator_layers"] = _scales(arrays)
-    return values
+def _discriminator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    scales, layers = _scales(arrays)
+    width = int(arrays["cnns.0.0.conv.bias"].shape[0])
+    return {"discriminator_width": width, "num_scales": scales, "discriminator_layers": layers}
 
 
 def _generator(keys: Collection[str]) -> list[Row]:
@@ -55,8 +53,6 @@ def _generator(keys: Collection[str]) -> list[Row]:
             theirs = f"enc_content.model.{downsamplings + 1}.model.{i}.model.{j}"
             table += norm_rows(f"{theirs}.norm", "", True, keys)
             table += conv_rows(f"{theirs}.conv", f"content_encoder/block{i + 1}/conv{j + 1}")
-    for i in range(blocks):
-        for j in range(2):
             theirs, ours = f"dec.model.0.model.{i}.model.{j}", f"decoder/block{i + 1}/conv{j + 1}"
             table += [
                 Row(f"{theirs}.norm.running_mean", f"params/{ours}/bias", ZEROS),
@@ -100,3 +96,9 @@ def _scales(keys: Collection[str]) -> tuple[int, int]:
         count(r"cnns\.\d+\.0\.conv\.bias|params/scale\d+/conv1/bias", keys),
         count(r"cnns\.0\.\d+\.conv\.bias|params/scale0/conv\d+/bias", keys),
     )
+
+
+KINDS = {
+    "gen": Kind(_generator, _generator_fields),
+    "dis": Kind(_discriminator, _discriminator_fields),
+}

@@ -1,9 +1,9 @@
 """Tables between the authors' parameter names and ours, and the machinery that applies them.
 
-A system (`ugatit`, ...) is a module of this package with `NETWORKS`, a mapping from the authors'
-network names to ours; `rows(network, keys)`, which returns the table of one network for the
-authors' keys or for our paths; and `config_values(networks)`, the fields of config.method that the
-authors' arrays determine. Their keys come without the "module." of DataParallel (see `plain`).
+A system (`ugatit`, ...) is a module of this package with `NETWORKS`, which maps the authors'
+network names to ours; `KINDS`, which maps the start of their names to the `Kind` of network; and
+optionally `combine(fields)`, which completes the fields of all networks. Keys come without the
+"module." of DataParallel (see `plain`).
 """
 
 import re
@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
+from flax.traverse_util import unflatten_dict
 
 from ganattn.errors import ForeignFileError
 
@@ -58,6 +59,18 @@ class Row(NamedTuple):
     path: str | None
     layout: Layout
     default: np.ndarray | None = None
+
+
+class Kind(NamedTuple):
+    """What the networks of one kind have in common.
+
+    rows: the table of a network, from the authors' keys or our paths, which determine its depth.
+    fields: the fields of config.method that a network's arrays determine, from the authors' name
+    and arrays; it raises ForeignFileError for a network that takes other images than RGB ones.
+    """
+
+    rows: Callable[..., list[Row]]
+    fields: Callable[[str, Mapping], dict[str, object]]
 
 
 AVERAGES = ("running_mean", "running_var", "num_batches_tracked")
@@ -131,29 +144,21 @@ def to_ours(name: str, arrays: Arrays, rows: Iterable[Row]) -> dict:
     defaults = {key: row.default for key, row in table.items() if row.default is not None}
     values = defaults | {key: np.asarray(value) for key, value in arrays.items()}
     _compare(name, values, table)
-    tree: dict = {}
-    for key, row in table.items():
-        if row.path is None or row.layout.ours is None:
-            continue
-        *parents, leaf = row.path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[leaf] = np.asarray(row.layout.ours(values[key]), order="C")
-    return tree
+    ours = {
+        row.path: np.asarray(row.layout.ours(values[key]), order="C")
+        for key, row in table.items()
+        if row.path is not None and row.layout.ours is not None
+    }
+    return unflatten_dict(ours, sep="/")
 
 
-def to_theirs(tree: Mapping, rows: Iterable[Row]) -> dict[str, np.ndarray]:
-    """Inverse of `to_ours`."""
-    arrays = {}
-    for row in rows:
-        if row.path is None:
-            continue
-        node = tree
-        for part in row.path.split("/"):
-            node = node[part]
-        arrays[row.key] = np.asarray(row.layout.theirs(np.asarray(node)), order="C")
-    return arrays
+def to_theirs(leaves: Arrays, rows: Iterable[Row]) -> dict[str, np.ndarray]:
+    """Inverse of `to_ours`; leaves: one network's arrays by our paths."""
+    return {
+        row.key: np.asarray(row.layout.theirs(np.asarray(leaves[row.path])), order="C")
+        for row in rows
+        if row.path is not None
+    }
 
 
 def _compare(name: str, keys: Collection[str], expected: Collection[str]) -> None:

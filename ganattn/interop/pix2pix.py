@@ -1,11 +1,13 @@
 """Names of the authors' PyTorch pix2pix (junyanz/pytorch-CycleGAN-and-pix2pix)."""
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
-from ganattn.interop.cyclegan import discriminator_rows, discriminator_values
+from ganattn.interop.cyclegan import discriminator_fields, discriminator_rows
 from ganattn.interop.names import (
     CONV,
     TRANSPOSED_CONV,
+    Kind,
     Row,
     check_channels,
     conv_rows,
@@ -16,30 +18,19 @@ from ganattn.interop.names import (
 NETWORKS = {"G": "generator_a2b", "D": "discriminator_b"}
 
 
-def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network; keys: theirs, or our paths, which determine the depth."""
-    return _generator(keys) if network == "G" else discriminator_rows(keys)
+def generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    """The fields of config.method that a generator's arrays determine."""
+    first = arrays["model.model.0.weight"]
+    check_channels(name, first.shape[1], 3)
+    return {
+        "width": int(first.shape[0]),
+        "num_downs": _count_levels(arrays),
+        "norm": "instance" if "model.model.0.bias" in arrays else "batch",
+    }
 
 
-def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
-    """The fields of config.method that the arrays determine.
-
-    Raises ForeignFileError for images that are not RGB.
-    """
-    values: dict[str, object] = {}
-    for name, arrays in networks.items():
-        if name == "G":
-            first = arrays["model.model.0.weight"]
-            check_channels(name, first.shape[1], 3)
-            values["width"] = int(first.shape[0])
-            values["num_downs"] = _count_levels(arrays)
-            values["norm"] = "instance" if "model.model.0.bias" in arrays else "batch"
-        else:
-            values.update(discriminator_values(name, arrays, channels=6))
-    return values
-
-
-def _generator(keys: Collection[str]) -> list[Row]:
+def generator_rows(keys: Collection[str]) -> list[Row]:
+    """The table of a U-Net."""
     bias = "params/down1/bias" in keys or "model.model.0.bias" in keys
     innermost = _count_levels(keys)
 
@@ -64,3 +55,9 @@ def _generator(keys: Collection[str]) -> list[Row]:
 def _count_levels(keys: Collection[str]) -> int:
     ours = count(r"params/down\d+/kernel", keys)
     return ours or max((key.split(".").count("model") for key in keys), default=3) - 1
+
+
+KINDS = {
+    "G": Kind(generator_rows, generator_fields),
+    "D": Kind(discriminator_rows, partial(discriminator_fields, channels=6)),
+}

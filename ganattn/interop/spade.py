@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from ganattn.interop.names import (
     CONV,
     DENSE,
+    Kind,
     Layout,
     Row,
     average_rows,
@@ -38,30 +39,13 @@ _START = Layout(
 )
 
 
-def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network; keys: theirs, or our paths, which determine the depth."""
-    return {"G": generator_rows, "D": _discriminator, "E": _encoder}[network](keys)
-
-
-def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
-    """The fields of config.method that the arrays determine.
+def generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    """The fields of config.method that a generator's arrays determine.
 
     What the shapes do not show is that of the authors' data set with as many channels, see
     DATA_SETS. With other numbers of channels, each channel counts as a class, and only the dense
     layer of GauGAN's generator determines `crop_size` and `aspect_ratio` (1 or 2).
     """
-    values: dict[str, object] = {}
-    for name, arrays in networks.items():
-        if name == "G":
-            values.update(_generator_values(arrays))
-        elif name == "D":
-            values["discriminator_width"] = int(arrays["discriminator_0.model0.0.bias"].shape[0])
-        else:
-            values["latent_size"] = int(arrays["fc_mu.bias"].shape[0])
-    return values
-
-
-def _generator_values(arrays: Mapping) -> dict[str, object]:
     most, start = "up_4.conv_0.bias" in arrays, arrays["fc.weight"]
     width = int(arrays["conv_img.weight"].shape[1]) << most
     channels = int(arrays["head_0.norm_0.mlp_shared.0.weight"].shape[1])
@@ -86,6 +70,14 @@ def _generator_values(arrays: Mapping) -> dict[str, object]:
         values["crop_size"] = side << DOUBLINGS[str(values["up_sampling"])]
         values["aspect_ratio"] = float(aspect)
     return values
+
+
+def _discriminator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    return {"discriminator_width": int(arrays["discriminator_0.model0.0.bias"].shape[0])}
+
+
+def _encoder_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    return {"latent_size": int(arrays["fc_mu.bias"].shape[0])}
 
 
 def generator_rows(keys: Collection[str]) -> list[Row]:
@@ -145,3 +137,10 @@ def _encoder(keys: Collection[str]) -> list[Row]:
     for i in range(1, 7):
         table += spectral_rows(f"layer{i}.0", f"conv{i}", CONV, kernel_vector(3))
     return table + conv_rows("fc_mu", "mean", DENSE) + conv_rows("fc_var", "variance", DENSE)
+
+
+KINDS = {
+    "G": Kind(generator_rows, generator_fields),
+    "D": Kind(_discriminator, _discriminator_fields),
+    "E": Kind(_encoder, _encoder_fields),
+}

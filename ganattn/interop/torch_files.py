@@ -108,22 +108,19 @@ class _OrderedDict(dict):
         """Ignores them."""
 
 
-def _rebuild_tensor(storage: _Storage, offset: int, shape: tuple, strides: tuple) -> _Tensor:
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
-
-
-def _rebuild_tensor_v2(
+def _rebuild_tensor(
     storage: _Storage,
     offset: int,
     shape: tuple,
     strides: tuple,
-    requires_grad: bool,
-    hooks: dict,
+    requires_grad: bool = False,
+    hooks: dict | None = None,
     metadata: dict | None = None,
 ) -> _Tensor:
+    """Both versions of torch's function: the first ends with the strides."""
     if metadata:
         raise _Refusal("a tensor that is conjugated or negated lazily")
-    return _rebuild_tensor(storage, offset, shape, strides)
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
 def _rebuild_parameter(tensor: _Tensor, requires_grad: bool, hooks: dict) -> _Tensor:
@@ -133,10 +130,9 @@ def _rebuild_parameter(tensor: _Tensor, requires_grad: bool, hooks: dict) -> _Te
 ADMITTED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _Function(_OrderedDict),
     ("torch._utils", "_rebuild_tensor"): _Function(_rebuild_tensor),
-    ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuild_tensor_v2),
+    ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuild_tensor),
     ("torch._utils", "_rebuild_parameter"): _Function(_rebuild_parameter),
-    **{("torch", name): _StorageType(dtype) for name, dtype in DTYPES.items()},
-    **{("torch.cuda", name): _StorageType(dtype) for name, dtype in DTYPES.items()},
+    **{(m, n): _StorageType(DTYPES[n]) for m in ("torch", "torch.cuda") for n in DTYPES},
 }
 
 

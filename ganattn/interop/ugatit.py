@@ -9,6 +9,7 @@ from ganattn.interop.names import (
     DENSE,
     POINTWISE,
     SAME,
+    Kind,
     Layout,
     Row,
     count,
@@ -34,39 +35,37 @@ _FLATTENED = Layout(
 )
 
 
-def rows(network: str, keys: Collection[str]) -> list[Row]:
-    """The table of one network; keys: theirs, or our paths, which determine the depth.
-
-    Raises ForeignFileError for a generator that predates the ReLUs between the layers that compute
-    gamma and beta: its weights have the same shapes, but it computes another function.
-    """
-    if "FC.1.weight" in keys:
-        raise ForeignFileError(
-            f"network {network!r} has the key FC.1.weight, so it predates the authors' change of "
-            "2019-08-07 and computes another function: use a checkpoint of newer code"
-        )
-    return _generator(keys) if network.startswith("gen") else _discriminator(keys)
+def combine(fields: dict[str, object]) -> dict[str, object]:
+    """The fields of all networks; a discriminator that is missing has the authors' depth."""
+    layers = fields.pop("global", 7), fields.pop("local", 5)
+    return fields | {"discriminator_layers": layers}
 
 
-def config_values(networks: Mapping[str, Mapping]) -> dict[str, object]:
-    """The fields of config.method that the arrays' shapes determine."""
-    values: dict[str, object] = {}
-    layers = {"disG": 7, "disL": 5}
-    for name, arrays in networks.items():
-        if name.startswith("gen"):
-            first, flat = arrays["DownBlock.1.weight"], arrays["FC.0.weight"]
-            values["width"] = int(first.shape[0])
-            values["num_residual_blocks"] = count(r"DownBlock\.\d+\.conv_block\.1\.weight", arrays)
-            values["light"] = flat.shape[0] == flat.shape[1]
-            if not values["light"]:
-                values["image_size"] = 4 * round((flat.shape[1] // flat.shape[0]) ** 0.5)
-        else:
-            layers[name[:4]] = 1 + count(_DISCRIMINATOR_CONV, arrays)
-    values["discriminator_layers"] = (layers["disG"], layers["disL"])
-    return values
+def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    width, flat = arrays["FC.0.weight"].shape
+    size = {} if width == flat else {"image_size": 4 * round((flat // width) ** 0.5)}
+    return size | {
+        "width": int(arrays["DownBlock.1.weight"].shape[0]),
+        "num_residual_blocks": count(r"DownBlock\.\d+\.conv_block\.1\.weight", arrays),
+        "light": width == flat,
+    }
+
+
+def _discriminator_fields(name: str, arrays: Mapping) -> dict[str, object]:
+    kind = "global" if name.startswith("disG") else "local"
+    return {kind: 1 + count(_DISCRIMINATOR_CONV, arrays)}
 
 
 def _generator(keys: Collection[str]) -> list[Row]:
+    """Raises ForeignFileError for a generator without ReLUs between the layers of gamma and beta.
+
+    Older code lacked them: weights of the same shapes compute another function.
+    """
+    if "FC.1.weight" in keys:
+        raise ForeignFileError(
+            "the generator has the key FC.1.weight, so it predates the authors' change of "
+            "2019-08-07 and computes another function: use a checkpoint of newer code"
+        )
     blocks = count(r"(UpBlock1_\d+\.conv1\.weight|params/decode\d+/conv1/kernel)", keys)
     table = [
         Row("gap_fc.weight", "params/attention/average/kernel", DENSE),
@@ -120,3 +119,9 @@ def _discriminator(keys: Collection[str]) -> list[Row]:
         table.append(Row(f"{theirs}.bias", f"params/{ours}/bias", SAME))
         table += spectral_rows(theirs, ours, CONV, kernel_vector(4))
     return table
+
+
+KINDS = {
+    "gen": Kind(_generator, _generator_fields),
+    "dis": Kind(_discriminator, _discriminator_fields),
+}

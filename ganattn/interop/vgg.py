@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 
 from ganattn.errors import ForeignFileError
-from ganattn.interop.names import CONV, SAME, Row, to_ours
+from ganattn.interop.names import conv_rows, to_ours
 from ganattn.interop.torch_files import read_torch
 from ganattn.networks.vgg import CONVOLUTIONS, CONVOLUTIONS_16
 
@@ -31,12 +31,7 @@ def _read(name: str, path: str | os.PathLike, convolutions: Iterable[int]) -> di
     arrays = {k: v for k, v in read_torch(path).items() if k.startswith("features.")}
     if not arrays:
         raise ForeignFileError(f"{path} has no features.*: give a {name} .pth file of torchvision")
-    table = []
-    for index in convolutions:
-        table += [
-            Row(f"features.{index}.weight", f"params/conv{index}/kernel", CONV),
-            Row(f"features.{index}.bias", f"params/conv{index}/bias", SAME),
-        ]
+    table = [row for i in convolutions for row in conv_rows(f"features.{i}", f"conv{i}")]
     expected = {row.key for row in table}
     # The last three convolutions of VGG19 serve no layer that is compared.
     return to_ours(name, {k: v for k, v in arrays.items() if k in expected}, table)
