@@ -130,7 +130,7 @@ def standard(
         if every.histograms_every:
             watchers.append(Histograms(workdir, writer, every.histograms_every, step))
         if every.profile_at:
-            watchers.append(Profile(workdir / "profile", every.profile_at))
+            watchers.append(ProfileSteps(workdir / "profile", every.profile_at))
     saver = SaveCheckpoints(store, config, every.checkpoint_every)
     return Hooks(readers, [*watchers, *extra], saver)
 
@@ -277,7 +277,7 @@ class Histograms:
         self._lines.close()
 
 
-class Profile:
+class ProfileSteps:
     """Profiles a few steps, once, for TensorBoard or Perfetto."""
 
     def __init__(self, directory: Path, first: int):
