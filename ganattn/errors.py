@@ -49,8 +49,8 @@ class DivergenceError(UserError):
 
 
 def join_first(phrases: Sequence[str], separator: str = ", ", count: int = 5) -> str:
-    """The first phrases, such as "a, b and 3 more"."""
-    more = f" and {len(phrases) - count} more" if len(phrases) > count else ""
+    """The first phrases, such as "a, b, and 3 more"."""
+    more = f"{separator}and {len(phrases) - count} more" if len(phrases) > count else ""
     return separator.join(phrases[:count]) + more
 
 

@@ -303,7 +303,7 @@ def test_another_architecture_is_named_and_nothing_is_touched(saved, options, ph
 
 
 def test_many_differences_are_counted(saved):
-    with pytest.raises(CheckpointError, match=r"missing and 5 more\. Use the config"):
+    with pytest.raises(CheckpointError, match=r"; and 5 more\. Use the config"):
         Checkpoints(saved).restore(
             like(networks=("generator", "discriminator"), width=7), one_device()
         )
