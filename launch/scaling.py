@@ -108,7 +108,7 @@ class Line:
 class Costs:
     """Of one step on one chip, by images a chip; in bytes unless stated otherwise.
 
-    parameters, gradients: of trained collections. state: everything that is kept, with optimizer
+    parameters, gradients: of trained collections. state: all of `TrainState`, with optimizer
     and memory. working: the peak of what a step needs beside the state. reduced, gathered: into
     collectives. files: images and label maps that are read for one example.
     """
@@ -130,7 +130,7 @@ class Costs:
         """The step without its network: computation, or the traffic with memory if that is more.
 
         The traffic is at least the parameters in both passes, gradients and Adam's numbers in and
-        out, and what is kept for the backward pass out and in.
+        out, and what is stored for the backward pass out and in.
         """
         compute = self.flops(b) / (UTILIZATION * machine.peak * 1e12)
         traffic = 10 * self.parameters + 2 * b * self.working.slope
@@ -170,7 +170,7 @@ def _first(holds: Callable[[int], bool]) -> int | None:
     return next((b for b in range(1, 1025) if holds(b)), None)
 
 
-def analyse(config: ConfigDict, name: str) -> Costs:
+def analyze(config: ConfigDict, name: str) -> Costs:
     """Traces the config's step for a few batches."""
     method = without_weights(config)
     seed = np.asarray(jax.random.key_data(jax.random.key(0)))
@@ -303,7 +303,7 @@ def main() -> None:
             path, _, variant = name.partition(":")
             print(f"tracing {name}", file=sys.stderr)
             config = configuration.load(configuration.find(path), variant)
-            rows.append(analyse(config, f"{Path(path).stem}:{variant}".strip(":")))
+            rows.append(analyze(config, f"{Path(path).stem}:{variant}".strip(":")))
     except UserError as error:
         sys.exit(f"scaling: {error}")
     tables = {"costs": costs_table(rows)} | {m.name: machine_table(rows, m) for m in MACHINES}

@@ -114,7 +114,7 @@ def test_a_preempted_pod_asks_for_a_restart(jobset, tmp_path, ending, expected):
     program.parent.mkdir()
     program.write_text(f'#!/bin/bash\nprintf "%s\\n" "$@" >{arguments}\n{ending}\n')
     program.chmod(0o755)
-    command = [word.replace("/tmp/said", f"{tmp_path}/said") for word in container["command"]]
+    command = [word.replace("/tmp/output", f"{tmp_path}/output") for word in container["command"]]
     done = subprocess.run(
         [*command, *container["args"]],
         env={"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"},

@@ -60,9 +60,9 @@ def check(options: argparse.Namespace) -> None:
         if getattr(options, name) < least:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} is {getattr(options, name)}: set it to {least} or more")
-    given = [options.coordinator, options.num_processes, options.process_id]
-    alone = given == [None, 1, None]
-    if not alone and None in given and given != [None] * 3:
+    flags = [options.coordinator, options.num_processes, options.process_id]
+    alone = flags == [None, 1, None]
+    if not alone and None in flags and flags != [None] * 3:
         raise ConfigError("--coordinator, --num-processes and --process-id go together: pass all")
     if options.coordinator is None:
         return

@@ -87,15 +87,15 @@ class Child:
     """One training process and the link to it."""
 
     def __init__(self, command: Sequence[str], contact: str, environment: dict[str, str]):
-        here, there = connection.Pipe()
+        own, other = connection.Pipe()
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            pass_fds=[there.fileno()],
-            env={**os.environ, **environment, LINK: f"{there.fileno()},{contact}"},
+            pass_fds=[other.fileno()],
+            env={**os.environ, **environment, LINK: f"{other.fileno()},{contact}"},
         )
-        there.close()
-        self.peer = Peer(here)
+        other.close()
+        self.peer = Peer(own)
         self.error: str | None = None
 
     def kill(self) -> None:

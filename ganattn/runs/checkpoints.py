@@ -38,7 +38,7 @@ Step = int | Literal["best"]
 class Checkpoints:
     """The checkpoints of one run: written in the background; the newest intact one is restored.
 
-    directory: made absolute, created by the first `save`. keep: how many of the newest are kept.
+    directory: created by the first `save`. keep: how many of the newest checkpoints remain.
     messages: one line for every damaged checkpoint that `restore` skipped.
     """
 
@@ -104,7 +104,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turns a storage problem into one line; complete checkpoints on disk are kept."""
+        """Turns a storage problem into one line; complete checkpoints stay on disk."""
         try:
             yield
         except Exception as error:  # Orbax has no class for these errors
@@ -113,9 +113,9 @@ class Checkpoints:
                 raise
             self._manager = None
             newest = self.latest()
-            kept = "there is none yet" if newest is None else f"the newest intact one is {newest}"
+            state = "there is none yet" if newest is None else f"the newest intact one is {newest}"
             raise CheckpointError(
-                f"a checkpoint could not be written to {self.directory} ({reason}); {kept}: free "
+                f"a checkpoint could not be written to {self.directory} ({reason}); {state}: free "
                 "some space or fix the permissions, and start the same command again"
             ) from error
 
