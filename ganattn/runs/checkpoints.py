@@ -307,9 +307,9 @@ def _raw(leaf: jax.Array) -> jax.Array:
 
 
 def _from_raw(raw: jax.Array, like: jax.ShapeDtypeStruct) -> jax.Array:
-    """The inverse of `_raw`, in a new buffer; `like` tells a random key and its generator."""
+    """The inverse of `_raw`, in a new buffer. A random key has the generator of `like`."""
     if not _is_key(like):
         return jnp.copy(raw)
-    generators = []
+    generators: list[Any] = []
     jax.eval_shape(lambda key: generators.append(jax.random.key_impl(key)), like)
     return jax.random.wrap_key_data(raw, impl=generators[0])
