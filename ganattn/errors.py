@@ -7,7 +7,7 @@ exits with code 2; any other exception is a defect of this library and keeps its
 import errno
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 _STORAGE_ERRNOS = (
@@ -46,6 +46,12 @@ class ForeignFileError(UserError):
 
 class DivergenceError(UserError):
     """A metric or parameter is no longer finite."""
+
+
+def join_first(phrases: Sequence[str], separator: str = ", ", count: int = 5) -> str:
+    """The first phrases, such as "a, b, and 3 more"."""
+    more = f"{separator}and {len(phrases) - count} more" if len(phrases) > count else ""
+    return separator.join(phrases[:count]) + more
 
 
 def storage_problem(error: BaseException | None) -> str:

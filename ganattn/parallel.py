@@ -7,6 +7,7 @@ split by examples.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -106,15 +107,14 @@ def map_method(method: Any, mesh: Mesh, backend: str = "auto") -> MappedStep:
 
 
 def _pmap(step, mesh):
-    devices = list(mesh.devices.flat)
-    local = sum(device.process_index == jax.process_index() for device in devices)
+    local = len(mesh.local_devices)
     function = jax.pmap(
         step,
         axis_name=AXIS,
         in_axes=(None, 0),
         out_axes=(None, None),
         donate_argnums=0,
-        devices=devices,
+        devices=list(mesh.devices.flat),
     )
 
     def place(batch):
@@ -128,36 +128,12 @@ def _shard_map(step, mesh):
     mapped = jax.shard_map(
         step, mesh=mesh, in_specs=(copy, split), out_specs=(copy, copy), check_vma=True
     )
-    sharding = NamedSharding(mesh, split)
+    put = functools.partial(jax.make_array_from_process_local_data, split_by_examples(mesh))
 
     def place(batch):
-        put = jax.make_array_from_process_local_data
-        return {name: put(sharding, x) for name, x in batch.items()}
+        return {name: put(x) for name, x in batch.items()}
 
     return MappedStep(jax.jit(mapped, donate_argnums=0), place)
-
-
-def vary(tree: Tree, axis_name: str | None) -> Tree:
-    """Marks replicated parameters as varying over devices, before a loss is differentiated.
-
-    Otherwise a checked shard_map sums the gradients, and the mean that follows is too large by the
-    number of devices.
-    """
-    if axis_name is None:
-        return tree
-    return jax.tree.map(lambda x: jax.lax.pcast(x, axis_name, to="varying"), tree)
-
-
-def mean_over(tree: Tree, axis_name: str | None) -> Tree:
-    """Mean over devices, leaf by leaf; the identity when `axis_name` is None."""
-    return tree if axis_name is None else jax.lax.pmean(tree, axis_name)
-
-
-def gather(tree: Tree, axis_name: str | None) -> Tree:
-    """Concatenates the devices' parts along the first axis: the global batch, on every device."""
-    if axis_name is None:
-        return tree
-    return jax.lax.all_gather(tree, axis_name, tiled=True, to="invarying")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,16 +146,24 @@ class Examples:
     axis_name: str | None = None
 
     def vary(self, tree: Tree) -> Tree:
-        """See `vary`."""
-        return vary(tree, self.axis_name)
+        """Marks replicated parameters as varying over devices, before a loss is differentiated.
+
+        Otherwise a checked shard_map sums the gradients, and the mean that follows is too large by
+        the number of devices.
+        """
+        if self.axis_name is None:
+            return tree
+        return jax.tree.map(lambda x: jax.lax.pcast(x, self.axis_name, to="varying"), tree)
 
     def mean(self, tree: Tree) -> Tree:
         """The mean over all parts of the global batch, leaf by leaf."""
-        return mean_over(tree, self.axis_name)
+        return tree if self.axis_name is None else jax.lax.pmean(tree, self.axis_name)
 
     def gather(self, tree: Tree) -> Tree:
-        """The global batch: all parts concatenated along the first axis."""
-        return gather(tree, self.axis_name)
+        """The global batch, on every device: all parts concatenated along the first axis."""
+        if self.axis_name is None:
+            return tree
+        return jax.lax.all_gather(tree, self.axis_name, tiled=True, to="invarying")
 
     def first(self, count: int) -> Array | int:
         """Index in the global batch of the first of these `count` examples."""
@@ -225,8 +209,7 @@ class _Part(Examples):
         return self._combine("gather", tree, self.parts * devices)
 
     def first(self, count: int) -> Array | int:
-        device = 0 if self.axis_name is None else jax.lax.axis_index(self.axis_name)
-        return (device * self.parts + self.index) * count
+        return (super().first(1) * self.parts + self.index) * count
 
     def _combine(self, kind: str, operand: Tree, repeats: int) -> Tree:
         self.calls.append((kind, operand))

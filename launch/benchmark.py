@@ -25,7 +25,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
-from scaling import without_weights
+from step_costs import without_weights
 
 from ganattn import config as configuration
 from ganattn import data, parallel

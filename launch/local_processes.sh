@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts N training processes on this machine over loopback, to try the behaviour of a pod without
+# Starts N training processes on this machine over loopback, to try the behavior of a pod without
 # one: launch/local_processes.sh N [arguments of ganattn train, such as --config ... --workdir ...]
 set -euo pipefail
 if [[ ! ${1:-} =~ ^[1-9][0-9]*$ ]]; then

@@ -3,10 +3,8 @@
     python launch/scaling.py --output launch/SCALING.md    # rewrites its tables in two minutes
     python launch/scaling.py --config configs/ugatit.py:light
 
-Nothing is compiled or run: the real training steps are traced with shapes alone, lowered for a TPU
-(where convolutions keep their plain form) and counted by XLA's cost analysis; memory and
-collectives are taken from the traced step of one of several devices. SCALING.md explains every
-column.
+`step_costs.py` counts the operations and bytes; nothing is compiled or run. SCALING.md explains
+every column.
 """
 
 import argparse
@@ -14,20 +12,26 @@ import dataclasses
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
-from jax.extend import core
-from jax.sharding import AbstractMesh, PartitionSpec
 from ml_collections import ConfigDict
+from step_costs import (
+    TRACED_DEVICES,
+    collective_bytes,
+    count_flops,
+    peak_bytes,
+    trace,
+    tree_bytes,
+    without_weights,
+)
 
 from ganattn import config as configuration
-from ganattn import methods, parallel
 from ganattn.errors import UserError
 from ganattn.layers.lowering import lowering_for
+from ganattn.state import TRAINED
 
 # Variants that the papers trained, where they are not a config's default.
 PAPER = {
@@ -44,7 +48,6 @@ UTILIZATION = 0.4  # assumed: the part of a chip's peak that convolutions reach
 USABLE = 0.9  # assumed: the part of a chip's memory that arrays may fill
 COUNTED = (1, 2)  # batches a chip at which operations are counted
 WEIGHED = (16, 32)  # and at which memory is: images, not the optimizer, take most of it
-TRACED_DEVICES = 2
 IMAGES_PER_CORE = 525  # measured, see BENCHMARKS.md: 1,050 a second of 256 px on two cores
 
 
@@ -105,7 +108,7 @@ class Line:
 class Costs:
     """Of one step on one chip, by images a chip; in bytes unless stated otherwise.
 
-    parameters, gradients: of trained collections. state: everything that is kept, with optimizer
+    parameters, gradients: of trained collections. state: all of `TrainState`, with optimizer
     and memory. working: the peak of what a step needs beside the state. reduced, gathered: into
     collectives. files: images and label maps that are read for one example.
     """
@@ -127,7 +130,7 @@ class Costs:
         """The step without its network: computation, or the traffic with memory if that is more.
 
         The traffic is at least the parameters in both passes, gradients and Adam's numbers in and
-        out, and what is kept for the backward pass out and in.
+        out, and what is stored for the backward pass out and in.
         """
         compute = self.flops(b) / (UTILIZATION * machine.peak * 1e12)
         traffic = 10 * self.parameters + 2 * b * self.working.slope
@@ -167,7 +170,7 @@ def _first(holds: Callable[[int], bool]) -> int | None:
     return next((b for b in range(1, 1025) if holds(b)), None)
 
 
-def analyse(config: ConfigDict, name: str) -> Costs:
+def analyze(config: ConfigDict, name: str) -> Costs:
     """Traces the config's step for a few batches."""
     method = without_weights(config)
     seed = np.asarray(jax.random.key_data(jax.random.key(0)))
@@ -179,11 +182,11 @@ def analyse(config: ConfigDict, name: str) -> Costs:
         steps = {b: trace(method, state, batches[TRACED_DEVICES * b]) for b in WEIGHED}
     collectives = {b: collective_bytes(step) for b, step in steps.items()}
     trained = sum(
-        _bytes(state.variables[network][collection])
+        tree_bytes(state.variables[network][collection])
         for names in method.groups.values()
         for network in names
         for collection in state.variables[network]
-        if collection in ("params", "rho")
+        if collection in TRAINED
     )
     files = [x.shape[1:3] for x in batches[1].values() if x.ndim == 4]
     height, width = files[0]
@@ -193,7 +196,7 @@ def analyse(config: ConfigDict, name: str) -> Costs:
         config.data.batch_size,
         Line.through(flops),
         parameters=trained,
-        state=_bytes(state),
+        state=tree_bytes(state),
         gradients=trained,
         working=Line.through({b: peak_bytes(step) for b, step in steps.items()}),
         reduced=collectives[WEIGHED[0]]["reduced"],
@@ -201,117 +204,6 @@ def analyse(config: ConfigDict, name: str) -> Costs:
         files=len(files),
         file_pixels=height * width,
     )
-
-
-def without_weights(config: ConfigDict) -> methods.Method:
-    """The config's method with networks that need no file of weights to be initialized."""
-    if not config.method.get("perceptual_weights", "none"):
-        config.method.perceptual_weights = "of no file"  # SPADE requires a name
-    method = methods.create(config)
-
-    class Unweighted(type(method)):  # type: ignore[misc]
-        def initialize(self, name, rng):
-            try:
-                return super().initialize(name, rng)
-            except (UserError, OSError):
-                return methods.Method.initialize(self, name, rng)
-
-    fields = {f.name: getattr(method, f.name) for f in dataclasses.fields(method)}
-    return Unweighted(**fields)
-
-
-def count_flops(step: Callable, *shapes: Any) -> float:
-    """XLA's count for the step as lowered for a TPU, before optimization; compiles nothing."""
-    lowered = jax.jit(step).trace(*shapes).lower(lowering_platforms=("tpu",))
-    return lowered.cost_analysis()["flops"]
-
-
-def trace(method: methods.Method, state: Any, batch: Any) -> Any:
-    """The step's program on one of TRACED_DEVICES devices; `batch` is that of all."""
-    mesh = AbstractMesh((TRACED_DEVICES,), (parallel.AXIS,))
-    whole, split = PartitionSpec(), PartitionSpec(parallel.AXIS)
-    mapped = jax.shard_map(
-        method.mapped().train_step, mesh=mesh, in_specs=(whole, split), out_specs=(whole, whole)
-    )
-    (equation,) = jax.make_jaxpr(mapped)(state, batch).jaxpr.eqns
-    return equation.params["jaxpr"]
-
-
-def collective_bytes(jaxpr: Any) -> dict[str, float]:
-    """Bytes that one device puts into collectives: "reduced" and "gathered"."""
-    found = {"reduced": 0.0, "gathered": 0.0}
-    for name, inputs, _ in _operations(jaxpr, {}):
-        for kind, start in (("reduced", "psum"), ("gathered", "all_gather")):
-            if name.startswith(start):
-                found[kind] += sum(size for _, size in inputs)
-    return found
-
-
-def peak_bytes(jaxpr: Any) -> float:
-    """The largest number of bytes alive at once in the program's order, without its arguments.
-
-    Results are not counted, because the state is donated, nor are reshaped and broadcast arrays.
-    Other fusion of operations is ignored, so this is an upper bound for this order.
-    """
-    names: dict[int, object] = {}
-    operations = list(_operations(jaxpr, names))
-    ends = (*jaxpr.invars, *jaxpr.constvars, *jaxpr.outvars)
-    kept = {names.get(id(variable)) for variable in ends}
-    last = {key: at for at, (_, inputs, _) in enumerate(operations) for key, _ in inputs}
-    alive: dict[Any, float] = {}
-    peak = 0.0
-    for at, (_, inputs, outputs) in enumerate(operations):
-        alive |= {key: size for key, size in outputs if key not in kept}
-        peak = max(peak, sum(alive.values())) if outputs else peak
-        for key, _ in [*inputs, *outputs]:
-            if last.get(key, at) <= at:
-                alive.pop(key, None)
-    return peak
-
-
-_Sized = list[tuple[Any, float]]
-_CALLS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-_OPAQUE = ("scan", "while", "cond")
-_VIEWS = ("reshape", "squeeze", "broadcast_in_dim", "expand_dims", "pcast", "pvary")
-
-
-def _operations(jaxpr: Any, names: dict[int, object]) -> Iterator[tuple[str, _Sized, _Sized]]:
-    """(primitive, inputs, outputs) in order, with calls inlined; an array is (key, bytes).
-
-    names: the key of each variable, filled in here. A view has the key of its array.
-    """
-
-    def key(variable):
-        return names.setdefault(id(variable), object())
-
-    for equation in jaxpr.eqns:
-        name, parameters = equation.primitive.name, equation.params
-        inner = next((parameters[p] for p in _CALLS if p in parameters), None)
-        given = [v for v in equation.invars if not isinstance(v, core.Literal)]
-        if inner is not None and name not in _OPAQUE:
-            inner = getattr(inner, "jaxpr", inner)
-            # The same inner program may be called often, with arrays of its own each time.
-            within: dict[int, object] = {}
-            for own, outer in zip(inner.invars, equation.invars, strict=True):
-                if not isinstance(outer, core.Literal):
-                    within[id(own)] = key(outer)
-            yield from _operations(inner, within)
-            for own, outer in zip(inner.outvars, equation.outvars, strict=True):
-                names[id(outer)] = within.get(id(own), object())
-        elif name in _VIEWS and given:
-            names[id(equation.outvars[0])] = key(given[0])
-        else:
-            made = [(key(v), _size(v.aval)) for v in equation.outvars]
-            yield name, [(key(v), _size(v.aval)) for v in given], made
-
-
-def _size(shape: Any) -> float:
-    item = getattr(shape.dtype, "itemsize", 8)
-    return float(math.prod(shape.shape) * item)
-
-
-def _bytes(tree: Any) -> float:
-    return sum(_size(leaf) for leaf in jax.tree.leaves(tree))
 
 
 def costs_table(rows: Sequence[Costs]) -> str:
@@ -385,10 +277,10 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
     """Puts tables between the lines `<!-- table NAME -->` and `<!-- end -->` of a text."""
     for name, table in tables.items():
         pattern = rf"(<!-- table {re.escape(name)} -->\n).*?(<!-- end -->)"
-        text, found = re.subn(
+        text, count = re.subn(
             pattern, lambda m, t=table: f"{m[1]}\n{t}\n\n{m[2]}", text, flags=re.S
         )
-        if not found:
+        if not count:
             raise ValueError(f"no place for the table {name}")
     return text
 
@@ -411,7 +303,7 @@ def main() -> None:
             path, _, variant = name.partition(":")
             print(f"tracing {name}", file=sys.stderr)
             config = configuration.load(configuration.find(path), variant)
-            rows.append(analyse(config, f"{Path(path).stem}:{variant}".strip(":")))
+            rows.append(analyze(config, f"{Path(path).stem}:{variant}".strip(":")))
     except UserError as error:
         sys.exit(f"scaling: {error}")
     tables = {"costs": costs_table(rows)} | {m.name: machine_table(rows, m) for m in MACHINES}

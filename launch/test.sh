@@ -19,9 +19,9 @@ stage() {
     echo "== $name passed in $((SECONDS - begin)) s"
 }
 
-stage 1 lint ruff check --quiet
-stage 2 format ruff format --check --quiet
-stage 3 types mypy --no-error-summary
-stage 4 structure pytest -q tests/test_structure.py tests/test_package.py
-# Most of a test is compilation, on one core; the tests of a file share what they compile.
+stage 1 structure pytest -q tests/test_structure.py
+stage 2 lint ruff check --quiet
+stage 3 format ruff format --check --quiet
+stage 4 types mypy --no-error-summary
+# Tests spend most of their time compiling, on one core; those of a file share compiled programs.
 stage 5 tests pytest -q -n 2 --dist loadfile "$@"

@@ -283,8 +283,8 @@ else
     start "$@"
 fi
 while true; do
-    follow | tee "$scratch/said" || true
-    ended=$(tail -n 1 "$scratch/said")
+    follow | tee "$scratch/output" || true
+    ended=$(tail -n 1 "$scratch/output")
     if [[ $(slice_state) != READY ]]; then
         say "the slice was preempted: creating it again and resuming"
         ready_slice

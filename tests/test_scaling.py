@@ -20,10 +20,11 @@ LAUNCH = Path(__file__).parents[1] / "launch"
 def scaling():
     spec = importlib.util.spec_from_file_location("scaling", LAUNCH / "scaling.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["scaling"] = module  # dataclasses look there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["scaling"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(LAUNCH)  # as Python does for a script
+        patch.setitem(sys.modules, "scaling", module)  # dataclasses look there
+        spec.loader.exec_module(module)
+        yield module
 
 
 def floats(*shape):
@@ -63,7 +64,7 @@ def test_collectives_are_gradients_and_metrics(scaling):
 
 @pytest.fixture
 def costs(scaling):
-    """1 TFLOP and 1 GB a picture, 1 GB of parameters."""
+    """1 TFLOP and 1 GB an image, 1 GB of parameters."""
     return scaling.Costs(
         "toy", "256x256", 1, scaling.Line(0, 1e12), 1e9, 3e9, 1e9, scaling.Line(0, 1e9),
         reduced=1e9, gathered=scaling.Line(0, 0), files=2, file_pixels=256**2,
@@ -71,7 +72,7 @@ def costs(scaling):
 
 
 def test_limits_of_a_machine(scaling, costs):
-    # 10 ms a picture at 40 % of 250 TFLOP/s; 2 GB out of two chips at 50 GB/s take 20 ms.
+    # 10 ms an image at 40 % of 250 TFLOP/s; 2 GB out of two chips at 50 GB/s take 20 ms.
     machine = scaling.Machine("two", 2, 1, 1, 250, 20, 1e6, 50)
     assert costs.seconds(3, machine) == pytest.approx(0.03)
     assert costs.network_seconds(3, machine) == pytest.approx(0.02)
@@ -79,9 +80,9 @@ def test_limits_of_a_machine(scaling, costs):
     assert costs.largest_batch(machine) == 14  # 18 - 3 - 1 GB
     pool = dataclasses.replace(costs, gathered=scaling.Line(0, 1e9))
     many = dataclasses.replace(machine, chips=8)
-    assert costs.largest_batch(many) == 14 and pool.largest_batch(many) == 2  # 7 GB a picture
+    assert costs.largest_batch(many) == 14 and pool.largest_batch(many) == 2  # 7 GB an image
     assert pool.network_seconds(1, many) == pytest.approx(0.035 + 0.14)
-    # Two files for each of two chips' pictures in 20 ms, whether there is one or two of them.
+    # Two files for each of two chips' images in 20 ms, whether there is one or two of them.
     assert costs.images_needed(1, machine) == pytest.approx(200)
     assert costs.images_needed(2, machine) == pytest.approx(400)
     assert costs.images_needed(9, machine) == pytest.approx(400)
@@ -89,7 +90,7 @@ def test_limits_of_a_machine(scaling, costs):
     slow = dataclasses.replace(costs, file_pixels=2 * 256**2)
     assert slow.cores_needed(1, machine) == pytest.approx(200 / 262.5)
     assert slow.input_limit(machine) == 2
-    # With slow memory the step is its traffic: 10 GB for parameters, 2 for each picture.
+    # With slow memory the step is its traffic: 10 GB for parameters, 2 for each image.
     memory = dataclasses.replace(machine, memory_speed=100)
     assert costs.seconds(1, memory) == pytest.approx(0.12)
 

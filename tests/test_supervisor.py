@@ -140,16 +140,16 @@ def test_strangers_are_ignored_and_hold_nothing_up(tmp_path):
             Client(address, authkey=b"guess")
         with Client(address, authkey=attempt._key.encode()) as friend:
             friend.send_bytes(json.dumps({"hello": 1, "finished": True}).encode())
-            while not [peer for peer in attempt._others if peer.finished]:
+            while not [peer for peer in attempt._supervisors if peer.finished]:
                 time.sleep(0.01)
         flag.touch()
         thread.join(10)
-        assert results == [None] and len(attempt._others) == 1
+        assert results == [None] and len(attempt._supervisors) == 1
 
 
 def test_workers_end_with_their_supervisor(tmp_path):
     """A real link: its process ends itself when the other end closes."""
-    code = "from ganattn.cluster.worker import Link\nLink.from_environment()\ntime.sleep(60)\n"
+    code = "from ganattn.cluster.worker import Link\nLink()\ntime.sleep(60)\n"
     command = [sys.executable, "-c", "import time\n" + code]
     attempt = supervisor.Attempt([command], 30.0)
     process = attempt._children[0].process
@@ -200,10 +200,10 @@ def test_both_machines_name_the_same_process(tmp_path, dying):
 
 def test_a_machine_that_is_gone_is_named(tmp_path):
     machines = Machines(tmp_path, [BEAT, BEAT])
-    while not machines.attempts[0]._others:
+    while not machines.attempts[0]._supervisors:
         time.sleep(0.01)
     time.sleep(0.3)
-    for peer in machines.attempts[1]._supervisors():
+    for peer in machines.attempts[1]._supervisors:
         with socket.socket(fileno=os.dup(peer.link.fileno())) as connected:
             connected.shutdown(socket.SHUT_RDWR)  # as when the machine is lost
     assert "process 1 on host-b is gone with its supervisor" in machines.end()

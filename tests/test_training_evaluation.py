@@ -259,7 +259,7 @@ def known(images):
         "b": images["b"], "b_truth": images["a"], "b_mask": mask,
     }  # fmt: skip
     batches.tests = data_batches.Tests(
-        {d: data_batches.numbered(8) for d in "ab"}, lambda d, i: {d: images[d][i]}
+        {d: numbered(8) for d in "ab"}, lambda d, i: {d: images[d][i]}
     )
     return batches, mask
 

@@ -7,7 +7,6 @@ import os
 import socket
 import sys
 from collections.abc import Mapping
-from functools import partial
 
 from ml_collections import ConfigDict
 
@@ -23,22 +22,19 @@ def run(options: argparse.Namespace, config: ConfigDict) -> int:
     options: of `ganattn train`. Raises ConfigError for flags that contradict each other.
     """
     check(options)
-    several = options.coordinator is not None or _is_task(options)
+    several = options.coordinator is not None or (options.num_processes is None and in_cluster())
     if supervisor.LINK in os.environ:
         from ganattn.cluster import worker
 
         worker.run(options, config, several)
     if several or options.local_processes > 1 or options.max_restarts:
-        again = partial(commands, options)
-        return supervisor.supervise(again, options.max_restarts, options.worker_timeout)
+        return supervisor.supervise(
+            lambda: commands(options), options.max_restarts, options.worker_timeout
+        )
     from ganattn.training.loop import train
 
     print(train(config, options.workdir).message)
     return 0
-
-
-def _is_task(options: argparse.Namespace) -> bool:
-    return options.num_processes is None and in_cluster()
 
 
 def in_cluster(environment: Mapping[str, str] = os.environ) -> bool:
@@ -64,9 +60,9 @@ def check(options: argparse.Namespace) -> None:
         if getattr(options, name) < least:
             flag = f"--{name.replace('_', '-')}"
             raise ConfigError(f"{flag} is {getattr(options, name)}: set it to {least} or more")
-    given = [options.coordinator, options.num_processes, options.process_id]
-    alone = given == [None, 1, None]
-    if not alone and None in given and given != [None] * 3:
+    flags = [options.coordinator, options.num_processes, options.process_id]
+    alone = flags == [None, 1, None]
+    if not alone and None in flags and flags != [None] * 3:
         raise ConfigError("--coordinator, --num-processes and --process-id go together: pass all")
     if options.coordinator is None:
         return

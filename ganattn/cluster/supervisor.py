@@ -87,15 +87,15 @@ class Child:
     """One training process and the link to it."""
 
     def __init__(self, command: Sequence[str], contact: str, environment: dict[str, str]):
-        here, there = connection.Pipe()
+        own, other = connection.Pipe()
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
-            pass_fds=[there.fileno()],
-            env={**os.environ, **environment, LINK: f"{there.fileno()},{contact}"},
+            pass_fds=[other.fileno()],
+            env={**os.environ, **environment, LINK: f"{other.fileno()},{contact}"},
         )
-        there.close()
-        self.peer = Peer(here)
+        other.close()
+        self.peer = Peer(own)
         self.error: str | None = None
 
     def kill(self) -> None:
@@ -110,7 +110,7 @@ class Child:
         if code is None:
             hangs = self.peer.process >= 0 and self.peer.silent() > timeout
             return Cause(f"{name} has not responded for {timeout:g} s") if hangs else None
-        self.note(self.peer.receive())
+        self.receive()
         if code == USER_ERROR and self.error:
             prefix = "" if self.peer.process <= 0 else f"{name}: "  # 0 speaks for all
             return Cause(prefix + self.error, fixable=True)
@@ -123,10 +123,12 @@ class Child:
             return Cause(f"{name} ended with exit code {code}", fixable=code == USER_ERROR)
         return None
 
-    def note(self, messages: Sequence[dict]) -> None:
-        """Remembers the error that the process reports."""
+    def receive(self) -> list[dict]:
+        """Messages that have arrived; remembers an error among them."""
+        messages = self.peer.receive()
         for message in messages:
             self.error = message.get("error", self.error)
+        return messages
 
 
 class Attempt:
@@ -145,7 +147,7 @@ class Attempt:
         ]
         self.names = [""] * len(commands)
         self._hub: Peer | None = None  # supervisor of process 0, if that is on another machine
-        self._others: list[Peer] = []  # supervisors that are connected to this one
+        self._supervisors: list[Peer] = []  # all that are connected to this one
         self._suspects: list[tuple[float, Cause]] = []
         self._reported: set[int] = set()
         self._last_beat = 0.0
@@ -153,7 +155,7 @@ class Attempt:
     def run(self) -> Cause | None:
         """Waits for the end: None when every process ended well."""
         while True:
-            peers = [child.peer for child in self._children] + self._supervisors()
+            peers = [*(child.peer for child in self._children), *self._supervisors]
             links = [peer.link for peer in peers if not peer.closed]
             connection.wait([self._listener, *links], _TICK)
             self._accept()
@@ -168,22 +170,30 @@ class Attempt:
                 self._announce({"finished": True})
                 return None
 
-    def signal(self, number: int) -> None:
-        """Forwards a signal."""
-        for child in self._children:
-            if child.process.poll() is None:
-                child.process.send_signal(number)
+    @contextlib.contextmanager
+    def forwarding(self, signals: list[int]) -> Iterator[None]:
+        """Forwards SIGTERM and records signals; Ctrl-C reaches the children by itself."""
+
+        def forward(number: int, frame: object) -> None:
+            signals.append(number)
+            if number == signal.SIGTERM:
+                for child in self._children:
+                    child.process.send_signal(number)
+
+        before = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def close(self) -> None:
         """Ends what still runs."""
         for child in self._children:
             child.kill()
-        for peer in self._supervisors():
+        for peer in self._supervisors:
             peer.link.close()
         self._listener.close()
-
-    def _supervisors(self) -> list[Peer]:
-        return [*self._others] if self._hub is None else [self._hub, *self._others]
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # nobody is waiting, or not any longer
@@ -199,7 +209,7 @@ class Attempt:
         except Exception:  # AuthenticationError, EOFError, OSError, and what strange bytes cause
             link.close()
         else:
-            self._others.append(Peer(link))
+            self._supervisors.append(Peer(link))
 
     def _name(self, index: int) -> str:
         """The name of a process, with its machine where there are several."""
@@ -210,13 +220,11 @@ class Attempt:
     def _receive(self) -> Cause | None:
         """Handles all messages; returns the verdict of process 0's supervisor, or a lost one."""
         for child in self._children:
-            messages = child.peer.receive()
-            child.note(messages)
-            for message in messages:
+            for message in child.receive():
                 if "index" in message:
                     self._introduce(child, **message)
         verdict = loss = None
-        for peer in self._supervisors():
+        for peer in tuple(self._supervisors):
             for message in peer.receive():
                 peer.process = message.get("hello", peer.process)
                 peer.finished = message.get("finished", peer.finished)
@@ -250,7 +258,8 @@ class Attempt:
                 _log.warning("no connection to the supervisor of process 0 (%s)", error)
                 return
             self._hub = hub
-            self._hub.send({"hello": index})
+            self._supervisors.append(hub)
+            hub.send({"hello": index})
 
     def _check_children(self) -> None:
         for number, child in enumerate(self._children):
@@ -279,11 +288,10 @@ class Attempt:
     def _send_beats(self) -> None:
         if time.monotonic() - self._last_beat > min(1.0, self._timeout / 5):
             self._last_beat = time.monotonic()
-            for peer in self._supervisors():
-                peer.send()
+            self._announce()
 
-    def _announce(self, message: dict) -> None:
-        for peer in self._supervisors():
+    def _announce(self, message: dict | None = None) -> None:
+        for peer in self._supervisors:
             peer.send(message)
 
 
@@ -300,7 +308,7 @@ def supervise(
     signals: list[int] = []
     for count in range(restarts + 1):
         attempt = Attempt(commands(), timeout)
-        with contextlib.closing(attempt), _forwarded(attempt, signals):
+        with contextlib.closing(attempt), attempt.forwarding(signals):
             cause = attempt.run()
         if cause is None:
             return 0
@@ -317,20 +325,3 @@ def supervise(
         then = f"all were stopped; {then}" if len(attempt.names) > 1 else then
         print(f"\nganattn: {cause.text}; {then}", file=sys.stderr)  # below the progress bar
     return FAILED
-
-
-@contextlib.contextmanager
-def _forwarded(attempt: Attempt, signals: list[int]) -> Iterator[None]:
-    """Forwards SIGTERM; a terminal's Ctrl-C reaches the children by itself."""
-
-    def forward(number: int, frame: object) -> None:
-        signals.append(number)
-        if number == signal.SIGTERM:
-            attempt.signal(number)
-
-    before = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

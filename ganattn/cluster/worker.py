@@ -26,28 +26,23 @@ BEAT = 1.0  # seconds between signs of life
 class Link:
     """Tells the supervisor that this process is alive, and why it ends.
 
-    When the supervisor is gone, which closes its end, the process ends.
+    The supervisor has opened it for this process, so it can be created once. When the supervisor
+    is gone, which closes its end, the process ends.
     """
 
-    def __init__(self, descriptor: str, port: str, key: str):
+    def __init__(self) -> None:
+        descriptor, self._port, self._key = os.environ.pop(LINK).split(",")
         self._connection, self._lock = Connection(int(descriptor)), threading.Lock()
-        self._port, self._key = port, key
         threading.Thread(target=self._beat, name="signs of life", daemon=True).start()
 
-    @classmethod
-    def from_environment(cls) -> "Link":
-        """The link that the supervisor has opened for this process; may be called once."""
-        return cls(*os.environ.pop(LINK).split(","))
-
-    def join(
-        self, coordinator: str | None, count: int | None, index: int | None, timeout: int
-    ) -> None:
+    def join(self, options: argparse.Namespace) -> None:
         """`processes.join`; then tells the supervisor who this is and where that of process 0 is.
 
         So supervisors on other machines can connect to that of process 0.
         """
-        processes.join(coordinator, count, index, timeout)
-        host = coordinator.rsplit(":", 1)[0] if coordinator else _outward_address()
+        where = options.coordinator
+        processes.join(where, options.num_processes, options.process_id, options.worker_timeout)
+        host = where.rsplit(":", 1)[0] if where else _outward_address()
         address = processes.gather_text(json.dumps([host, self._port, self._key]))[0]
         names = processes.gather_text(socket.gethostname())
         self.tell({"index": jax.process_index(), "names": names, "address": json.loads(address)})
@@ -75,15 +70,10 @@ def run(options: argparse.Namespace, config: ConfigDict, several: bool) -> NoRet
 
     options: of `ganattn train`. several: whether this is one of several processes.
     """
-    link = Link.from_environment()
+    link = Link()
     try:
         if several:
-            link.join(
-                options.coordinator,
-                options.num_processes,
-                options.process_id,
-                options.worker_timeout,
-            )
+            link.join(options)
         from ganattn.training.loop import train  # what it imports may ask JAX for devices
 
         if jax.process_index() > 0:

@@ -18,10 +18,11 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from flax import traverse_util
 from jax.sharding import Mesh
 
 from ganattn import parallel, processes
-from ganattn.errors import CheckpointError, storage_problem
+from ganattn.errors import CheckpointError, join_first, storage_problem
 from ganattn.runs import integrity
 from ganattn.runs.best import is_complete, preserve
 from ganattn.runs.integrity import Meta
@@ -30,7 +31,6 @@ from ganattn.state import TrainState, Tree, compare
 
 _log = logging.getLogger(__name__)
 _LEAST_SHARED = 1 << 20  # bytes; smaller parts of a replicated array are not sharded on save
-_MOST_NAMED = 5  # leaves in one message
 _BEST = "best"  # folder beside the steps with one step in it
 Step = int | Literal["best"]
 
@@ -38,7 +38,7 @@ Step = int | Literal["best"]
 class Checkpoints:
     """The checkpoints of one run: written in the background; the newest intact one is restored.
 
-    directory: made absolute, created by the first `save`. keep: how many of the newest are kept.
+    directory: created by the first `save`. keep: how many of the newest checkpoints remain.
     messages: one line for every damaged checkpoint that `restore` skipped.
     """
 
@@ -104,7 +104,7 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turns a storage problem into one line; complete checkpoints on disk are kept."""
+        """Turns a storage problem into one line; complete checkpoints stay on disk."""
         try:
             yield
         except Exception as error:  # Orbax has no class for these errors
@@ -113,9 +113,9 @@ class Checkpoints:
                 raise
             self._manager = None
             newest = self.latest()
-            kept = "there is none yet" if newest is None else f"the newest intact one is {newest}"
+            state = "there is none yet" if newest is None else f"the newest intact one is {newest}"
             raise CheckpointError(
-                f"a checkpoint could not be written to {self.directory} ({reason}); {kept}: free "
+                f"a checkpoint could not be written to {self.directory} ({reason}); {state}: free "
                 "some space or fix the permissions, and start the same command again"
             ) from error
 
@@ -145,26 +145,16 @@ class Checkpoints:
         tree, meta, messages = _newest_intact(self.directory, steps, targets)
         self.messages += messages
         self._quarantine([step for step in steps if step > meta["step"]])
-        implementations = jax.tree.map(_key_implementation, like)
-        place = parallel.replicate(
-            lambda tree: jax.tree.map(
-                lambda x, name: jax.random.wrap_key_data(x, impl=name) if name else jnp.copy(x),
-                tree,
-                implementations,
-            ),
-            mesh,
-        )
+        place = parallel.replicate(lambda tree: jax.tree.map(_from_raw, tree, like), mesh)
         return place(tree), meta
 
     def _require_same(self, expected: Mapping[str, str], meta: Meta) -> None:
         phrases = compare(integrity.types(meta["leaves"]), expected, "type")
         if phrases:
-            rest = len(phrases) - _MOST_NAMED
-            named = "; ".join(phrases[:_MOST_NAMED])
             raise CheckpointError(
                 f"checkpoint {self.directory / str(meta['step'])} belongs to another architecture: "
-                f"{named}{f'; and {rest} more' if rest > 0 else ''}. Use the config that it was "
-                "trained with, or another workdir"
+                f"{join_first(phrases, '; ')}. Use the config that it was trained with, or another "
+                "workdir"
             )
 
     def _open(self) -> ocp.CheckpointManager:
@@ -232,15 +222,10 @@ def restore_trees(
         raise CheckpointError(f"no checkpoint of step {step} in {directory}: there are {available}")
 
     def targets(meta: Meta) -> Tree:
-        tree: dict = {}
-        for leaf in meta["leaves"]:
-            *parents, name = leaf["path"]
-            if parents and parents[0] in parts:
-                node = tree
-                for parent in parents:
-                    node = node.setdefault(parent, {})
-                node[name] = jax.ShapeDtypeStruct(leaf["shape"], leaf["dtype"])
-        return tree
+        leaves = [leaf for leaf in meta["leaves"] if leaf["path"][0] in parts]
+        return traverse_util.unflatten_dict(
+            {tuple(x["path"]): jax.ShapeDtypeStruct(x["shape"], x["dtype"]) for x in leaves}
+        )
 
     tree, meta, _ = _newest_intact(directory, steps if step is None else [step], targets)
     return {**{part: {} for part in parts}, **tree}, meta
@@ -321,10 +306,10 @@ def _raw(leaf: jax.Array) -> jax.Array:
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
 
 
-def _key_implementation(leaf: jax.ShapeDtypeStruct) -> str:
-    """Name of a key's generator, "" for other leaves (None would vanish from the tree)."""
-    if not _is_key(leaf):
-        return ""
-    names = []
-    jax.eval_shape(lambda key: names.append(str(jax.random.key_impl(key))), leaf)
-    return names[0]
+def _from_raw(raw: jax.Array, like: jax.ShapeDtypeStruct) -> jax.Array:
+    """The inverse of `_raw`, in a new buffer. A random key has the generator of `like`."""
+    if not _is_key(like):
+        return jnp.copy(raw)
+    generators: list[Any] = []
+    jax.eval_shape(lambda key: generators.append(jax.random.key_impl(key)), like)
+    return jax.random.wrap_key_data(raw, impl=generators[0])

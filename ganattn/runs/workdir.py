@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from ganattn.config import from_dict, to_dict
 from ganattn.errors import CheckpointError
+from ganattn.runs.results import read_lines
 from ganattn.runs.storage import is_remote, write_atomic
 from ganattn.state import Variables, split
 
@@ -58,11 +59,8 @@ def write_parameters(variables: Mapping[str, Variables], workdir: Path) -> None:
 
 def parameter_counts(variables: Mapping[str, Variables]) -> list[str]:
     """A line for each network with its number of trained parameters."""
-    counts = {
-        name: sum(leaf.size for leaf in jax.tree.leaves(split(collections)[0]))
-        for name, collections in variables.items()
-    }
-    return [f"{name}: {count:,} parameters" for name, count in counts.items()]
+    trained = {name: jax.tree.leaves(split(each)[0]) for name, each in variables.items()}
+    return [f"{name}: {sum(x.size for x in trained[name]):,} parameters" for name in trained]
 
 
 def refuse_other_method(config: ConfigDict, workdir: Path) -> None:
@@ -92,11 +90,7 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, step: int):
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        entries = []
-        for line in lines:
-            with contextlib.suppress(json.JSONDecodeError):  # a killed run leaves half a line
-                entries += [entry for entry in [json.loads(line)] if entry["step"] <= step]
+        entries = [entry for entry in read_lines(path)[0] if entry["step"] <= step]
         self.last = entries[-1] if entries else {}
         self._path, self._text = path, "".join(f"{json.dumps(entry)}\n" for entry in entries)
         self._rewrite()
@@ -106,13 +100,11 @@ class JsonLines:
         """Appends a line; a local file has it when this returns. Raises OSError."""
         line = f"{json.dumps(entry, allow_nan=False)}\n"
         if self._file is not None:
-            encoded = line.encode()
             try:
-                complete = self._file.write(encoded) == len(encoded)
+                if self._file.write(line.encode()) < len(line.encode()):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError as error:
                 raise OSError(error.errno, error.strerror, os.fspath(self._path)) from error
-            if not complete:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(self._path))
             return
         self._text += line
         self._stale = True

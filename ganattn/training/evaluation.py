@@ -46,8 +46,8 @@ def create_evaluation(config: Any, method: Any, batches: Any) -> Evaluation | No
     if fields.best and (often <= 0 or fields.every % often):
         raise ConfigError(
             f"config.evaluation.every is {fields.every}, not a multiple of "
-            f"config.train.checkpoint_every, {often}: the best of the checkpoints is kept, "
-            "so evaluate where there is one"
+            f"config.train.checkpoint_every, {often}: only a step with a checkpoint can be the "
+            "best, so set it to a multiple"
         )
     snapshot = Snapshot(Model(method, {}, config), batches)
     examples = [snapshot.examples(direction) for direction in method.directions]

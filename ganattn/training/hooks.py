@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,13 +38,11 @@ class Hook(Protocol):
     """Called after every step with the number of finished steps.
 
     state: may be read only during the call, the next step takes its buffers. metrics: scalars of
-    this step, still on the device: reading one waits for the step. A hook that buffers what it
-    writes has a method `flush()`, which is called before a checkpoint is saved.
+    this step, still on the device: reading one waits for the step. A hook may also have the methods
+    `flush()`, called before a checkpoint is saved, and `close()`, called at the end.
     """
 
     def __call__(self, step: int, state: Any, metrics: Metrics) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Hooks:
@@ -80,28 +78,31 @@ class Hooks:
     def close(self) -> None:
         """Closes every hook, even if one of them raises."""
         with contextlib.ExitStack() as stack:
-            for hook in (*self._readers, *self._watchers):
-                stack.callback(hook.close)
-            stack.callback(self._saver.close)
+            for close in (*self._methods("close"), self._saver.close):
+                stack.callback(close)
 
     def _report(self) -> None:
         if self._pending is not None:
             (step, metrics), self._pending = self._pending, None
-            self._values = fetch(metrics)
+            values = jax.device_get(dict(metrics))  # waits for the step that computes them
+            self._values = {name: float(value) for name, value in values.items()}
             for hook in self._readers:
                 hook(step, None, self._values)
 
     def _save(self, step: int, state: TrainState) -> None:
-        for hook in (*self._readers, *self._watchers):
-            getattr(hook, "flush", lambda: None)()
+        for flush in self._methods("flush"):
+            flush()
         self._saver.save(step, state)
+
+    def _methods(self, name: str) -> list[Callable[[], None]]:
+        hooks = (*self._readers, *self._watchers)
+        return [getattr(hook, name) for hook in hooks if hasattr(hook, name)]
 
 
 def standard(
     config: ConfigDict,
     workdir: Path,
     store: Checkpoints,
-    *,
     method: Any,
     batches: Any,
     step: int,
@@ -121,16 +122,13 @@ def standard(
         readers.append(Scalars(workdir / "metrics.jsonl", writer, every.log_every, step, total))
         readers.append(Progress(writer, step, total))
         if every.pictures_every:
-            figure_hook = Figures(
-                workdir, writer, method, batches, every.pictures_every, config.seed
-            )
-            watchers.append(figure_hook)
+            watchers.append(Figures(config, workdir, writer, method, batches))
         if evaluation:
             watchers.append(Evaluate(config, workdir, store, evaluation, step))
         if every.histograms_every:
             watchers.append(Histograms(workdir, writer, every.histograms_every, step))
         if every.profile_at:
-            watchers.append(Profile(workdir / "profile", every.profile_at))
+            watchers.append(ProfileSteps(workdir / "profile", every.profile_at))
     saver = SaveCheckpoints(store, config, every.checkpoint_every)
     return Hooks(readers, [*watchers, *extra], saver)
 
@@ -143,11 +141,6 @@ def create_writer(workdir: Path) -> Any | None:
         _log.info("No TensorBoard events (%s); metrics are in metrics.jsonl", error)
         return None
     return metric_writers.create_default_writer(os.fspath(workdir))
-
-
-def fetch(metrics: Metrics) -> dict[str, float]:
-    """Copies scalars to the host at once; waits for the step that computes them."""
-    return {name: float(value) for name, value in jax.device_get(dict(metrics)).items()}
 
 
 class Progress:
@@ -191,6 +184,7 @@ class Scalars:
     def __init__(self, path: Path, writer: Any | None, every: int, step: int, total: int):
         self._lines = JsonLines(path, step)
         self._writer, self._every, self._total = writer, every, total
+        self._sinks = [self._lines, writer] if writer is not None else [self._lines]
         self._start = time.monotonic() - self._lines.last.get("seconds", 0.0)
 
     def __call__(self, step: int, state: Any, metrics: Mapping[str, float]) -> None:
@@ -204,28 +198,27 @@ class Scalars:
 
     def flush(self) -> None:
         """Returns when every line and summary is written; other hooks share the writer."""
-        for sink in (self._lines, self._writer):
-            if sink is not None:
-                sink.flush()
+        for sink in self._sinks:
+            sink.flush()
 
     def close(self) -> None:
         """Flushes and closes the file and the writer."""
-        for sink in (self._lines, self._writer):
-            if sink is not None:
-                sink.close()
+        for sink in self._sinks:
+            sink.close()
 
 
 class Figures:
     """Draws test images as grids: `pictures/NAME_STEP.png`, and image summaries.
 
-    The networks' moving averages are drawn where there are some; `seed` fixes what is random.
+    The networks' moving averages are used where there are some; `config.seed` fixes what is random.
     """
 
     def __init__(
-        self, workdir: Path, writer: Any | None, method: Any, batches: Any, every: int, seed: int
+        self, config: ConfigDict, workdir: Path, writer: Any | None, method: Any, batches: Any
     ):
-        self._directory, self._writer, self._every = workdir / "pictures", writer, every
-        self._batch, self._seed = batches.test_batch(ROWS), seed
+        self._every, self._seed = config.train.pictures_every, config.seed
+        self._directory, self._writer = workdir / "pictures", writer
+        self._batch = batches.test_batch(ROWS)
         self._panels = jax.jit(method.panels)
 
     def __call__(self, step: int, state: TrainState, metrics: Metrics) -> None:
@@ -240,9 +233,6 @@ class Figures:
             figures.save_image(self._directory / f"{name}_{step:07d}.png", image)
             if self._writer is not None:
                 self._writer.write_images(step, {name: np.asarray(image)[None]})
-
-    def close(self) -> None:
-        """Holds nothing."""
 
 
 class Histograms:
@@ -277,7 +267,7 @@ class Histograms:
         self._lines.close()
 
 
-class Profile:
+class ProfileSteps:
     """Profiles a few steps, once, for TensorBoard or Perfetto."""
 
     def __init__(self, directory: Path, first: int):

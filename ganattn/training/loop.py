@@ -79,16 +79,7 @@ def train(
         stack.callback(store.close)
         state, step = _resume_or_create(config, workdir, store, method, mesh)
         _prepare(workdir, config, state)
-        run = standard(
-            config,
-            workdir,
-            store,
-            method=method,
-            batches=batches,
-            step=step,
-            evaluation=evaluation,
-            extra=hooks or (),
-        )
+        run = standard(config, workdir, store, method, batches, step, evaluation, hooks or ())
         stack.callback(run.close)
         while step < total and not interrupt.requested(step):
             state, metrics = step_fn(state, batches(step))

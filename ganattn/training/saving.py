@@ -9,11 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganattn import processes
-from ganattn.errors import DivergenceError
+from ganattn.errors import DivergenceError, join_first
 from ganattn.runs.checkpoints import Checkpoints
 from ganattn.state import TrainState, flatten
-
-_MOST_NAMED = 5  # metrics or leaves in one message
 
 
 def is_due(step: int, every: int) -> bool:
@@ -31,9 +29,6 @@ class StopWhenNotFinite:
         """Checks every metric."""
         bad = [f"{name} is {value}" for name, value in metrics.items() if not math.isfinite(value)]
         _refuse(step, bad, self._store)
-
-    def close(self) -> None:
-        """Holds nothing."""
 
 
 class SaveCheckpoints:
@@ -74,9 +69,8 @@ def _refuse(step: int, bad: Sequence[str], store: Checkpoints) -> None:
         if newest is None
         else f"the newest good checkpoint is step {newest} in {store.directory}"
     )
-    more = f" and {len(bad) - _MOST_NAMED} more" if len(bad) > _MOST_NAMED else ""
     raise DivergenceError(
-        f"{', '.join(bad[:_MOST_NAMED])}{more} at step {step}; {where}: "
+        f"{join_first(bad)} at step {step}; {where}: "
         "lower config.optimizer.learning_rate and start again"
     )
 
