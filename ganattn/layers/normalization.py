@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from ganattn.layers.convolution import Initializer
-from ganattn.parallel import mean_over
+from ganattn.parallel import Examples
 
 EPSILON = 1e-5
 NORMS = ("instance", "batch")
@@ -208,8 +208,9 @@ class BatchNorm(nn.Module):
             axes = (1, 2) if statistics == "image" else (0, 1, 2)
             is_batch = statistics == "batch" and not self.is_initializing()
             axis_name = self.axis_name if is_batch else None
-            mean = mean_over(x.mean(axes, keepdims=True), axis_name)
-            variance = mean_over(jnp.square(x - mean).mean(axes, keepdims=True), axis_name)
+            examples = Examples(axis_name)
+            mean = examples.mean(x.mean(axes, keepdims=True))
+            variance = examples.mean(jnp.square(x - mean).mean(axes, keepdims=True))
             if is_batch and self.is_mutable_collection("batch_stats"):
                 count = x.size // x.shape[-1] * (lax.axis_size(axis_name) if axis_name else 1)
                 unbiased = variance.ravel() * (count / max(count - 1, 1))
