@@ -131,7 +131,8 @@ class SPADE(Method):
 
     def inputs(self, direction: str | None = None) -> Mapping[str, Input]:
         """ "label", with instances "instance", with a style encoder optionally "style"."""
-        shape, multiple = (self.height, self.width), self.multiple
+        shape = self.height, self.width
+        multiple = None if self.latent_size else self.multiple  # latents set the size of the start
         label = Input("image", (*shape, self.classes), multiple=multiple)
         if self.one_hot:
             label = Input("ids", (*shape, 1), False, multiple, self.classes, self.void)
