@@ -129,6 +129,7 @@ def import_authors(options: argparse.Namespace) -> None:
     """Writes a checkpoint of the authors' code as step 0 of a run."""
     import jax
 
+    from ganattn import config as configuration
     from ganattn import methods
     from ganattn.inference.authors import read_authors
     from ganattn.runs.checkpoints import Checkpoints
@@ -142,8 +143,8 @@ def import_authors(options: argparse.Namespace) -> None:
     store.save(0, state, config)
     store.close()
     write_config(config, options.workdir)
-    note = ""
-    if not config.method.get("perceptual_weights", "file"):
+    note, default = "", configuration.load(configuration.find(options.system)).method
+    if config.method.get("perceptual_weight") != default.get("perceptual_weight"):
         note = "; the perceptual loss is off: no VGG19 file (config.method.perceptual_weights)"
     print(f"{', '.join(sorted(variables))} are in {options.workdir}, as step 0 of a run{note}")
 
