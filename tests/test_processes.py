@@ -20,10 +20,13 @@ import os, signal, socket, sys
 sys.path.insert(0, {tests!r})
 sys.modules["tensorflow"] = None
 import jax
+from argparse import Namespace
 from pathlib import Path
 from ganattn.cluster import worker
 from test_processes import two
-worker.Link.from_environment().join("127.0.0.1:{port}", 2, {index}, 30)
+options = Namespace(coordinator="127.0.0.1:{port}", num_processes=2, process_id={index})
+options.worker_timeout = 30
+worker.Link().join(options)
 two(Path({workdir!r}), {index})
 jax.distributed.shutdown()
 """
