@@ -228,7 +228,7 @@ def test_remat_changes_memory_not_numbers(x64):
 
 def test_rho_is_kept_inside_its_bounds():
     config = config_of("tiny")
-    config.optimizer.learning_rate = 0.5
+    config.optimizer.update(learning_rate=0.5, decay_start_step=-1)
     method = methods.create(config)
     state = quick_jit(method.create_state)(jax.random.key(0))
     names = method.groups["generator"]
