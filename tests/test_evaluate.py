@@ -21,7 +21,7 @@ from ganattn.evaluation.distances import frechet_distance, kid
 from ganattn.evaluation.evaluate import describe, evaluate_run
 from ganattn.evaluation.images import psnr
 from ganattn.evaluation.labels import VOID, label_set
-from ganattn.evaluation.options import Settings
+from ganattn.evaluation.settings import Settings
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.evaluation.statistics import collect
 from ganattn.inference.authors import read_authors

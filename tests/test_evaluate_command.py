@@ -10,7 +10,7 @@ from ganattn import cli
 from ganattn.data import procedural
 from ganattn.evaluation.evaluate import evaluate_images
 from ganattn.evaluation.labels import CITYSCAPES
-from ganattn.evaluation.options import Settings
+from ganattn.evaluation.settings import Settings
 from ganattn.runs.results import read_results
 
 FILE = Path(__file__).parent / "golden" / "torch" / "ugatit_tiny.pt"

@@ -65,10 +65,9 @@ def statements(node):
         yield from statements(child)
 
 
-def imports(path, *, at_start=False):
+def imports(path):
     """Names of the package's modules that a file imports, also inside functions."""
-    tree = parse(path)
-    for node in tree.body if at_start else statements(tree):
+    for node in statements(parse(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("ganattn"))
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ganattn"):
@@ -115,7 +114,7 @@ def test_imports_go_down():
 
 def test_no_circle_of_imports():
     graph = {
-        module: {found for found in imports(path, at_start=True) if found != module}
+        module: {found for found in imports(path) if found != module}
         for module, path in MODULES.items()
     }
     while leaves := {module for module, found in graph.items() if not found & graph.keys()}:

@@ -20,7 +20,7 @@ _MODULES = {
     "images": "psnr ssim",
     "labels": "confusion label_accuracy nearest_labels",
     "metrics": "METRICS Metric",
-    "options": "Settings",
+    "settings": "Settings",
     "snapshots": "Snapshot",
     "statistics": "Moments Statistics collect",
 }

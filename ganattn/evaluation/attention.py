@@ -10,7 +10,7 @@ from ganattn.errors import ConfigError
 from ganattn.evaluation.examples import Example, ExampleStream
 from ganattn.evaluation.labels import by_class, true_labels
 from ganattn.evaluation.metrics import MeanOverImages, Metric
-from ganattn.evaluation.options import Settings
+from ganattn.evaluation.settings import Settings
 from ganattn.figures import to_unit
 from ganattn.runs.results import Result
 

@@ -10,7 +10,7 @@ from ganattn.evaluation.evaluate import describe, evaluate_images, evaluate_run
 from ganattn.evaluation.examples import image_set
 from ganattn.evaluation.features import load_features
 from ganattn.evaluation.metrics import FEATURES
-from ganattn.evaluation.options import Settings, load_callable
+from ganattn.evaluation.settings import Settings, load_callable
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.evaluation.statistics import collect
 from ganattn.runs.results import append_results

@@ -13,7 +13,7 @@ from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation.examples import Example, ExampleStream, ImageSet, is_statistics
 from ganattn.evaluation.features import BATCH, InceptionFeatures, extract, provenance
 from ganattn.evaluation.metrics import Metric
-from ganattn.evaluation.options import BLOCK, MEAN_WEIGHTS, SEED, SUBSET_SIZE, SUBSETS, Settings
+from ganattn.evaluation.settings import BLOCK, MEAN_WEIGHTS, SEED, SUBSET_SIZE, SUBSETS, Settings
 from ganattn.evaluation.statistics import KEEP, Moments, Statistics, collect
 from ganattn.runs.results import Result
 

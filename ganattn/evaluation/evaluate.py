@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ganattn.evaluation import metrics as registry
 from ganattn.evaluation.examples import Example, ExampleStream, of_images
-from ganattn.evaluation.options import Settings
+from ganattn.evaluation.settings import Settings
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.figures import save_grid, save_image
 from ganattn.runs.results import Result

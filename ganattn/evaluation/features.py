@@ -13,7 +13,7 @@ from jax import Array
 from PIL import Image
 
 from ganattn.errors import ConfigError, DataError
-from ganattn.evaluation.options import CONVENTIONS, load_callable
+from ganattn.evaluation.settings import CONVENTIONS, load_callable
 from ganattn.inference.batched import Batched
 from ganattn.interop.inception import (
     check_inception,

@@ -12,7 +12,7 @@ from ganattn.errors import DataError
 from ganattn.evaluation.attention import heatmap_iou
 from ganattn.evaluation.examples import Example, ExampleStream
 from ganattn.evaluation.metrics import MeanOverImages, Metric
-from ganattn.evaluation.options import Settings
+from ganattn.evaluation.settings import Settings
 from ganattn.figures import to_uint8
 from ganattn.runs.results import Result
 

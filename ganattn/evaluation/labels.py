@@ -13,7 +13,7 @@ from ganattn.data.palettes import palette
 from ganattn.errors import ConfigError, DataError
 from ganattn.evaluation.examples import Example, ExampleStream
 from ganattn.evaluation.metrics import Metric
-from ganattn.evaluation.options import Settings
+from ganattn.evaluation.settings import Settings
 from ganattn.figures import to_uint8
 from ganattn.runs.results import Result
 

@@ -13,7 +13,7 @@ from ganattn.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from ganattn.evaluation.examples import Example, ExampleStream
-    from ganattn.evaluation.options import Settings
+    from ganattn.evaluation.settings import Settings
 
 # Name -> module and class. Metrics of one class are computed together. Modules are imported when a
 # metric is created, so that the command line starts fast.

@@ -15,7 +15,7 @@ from ganattn.errors import ConfigError
 from ganattn.evaluation import metrics as registry
 from ganattn.evaluation.evaluate import evaluate_run
 from ganattn.evaluation.features import load_features
-from ganattn.evaluation.options import CONVENTIONS, Settings, cache_folder
+from ganattn.evaluation.settings import CONVENTIONS, Settings, cache_folder
 from ganattn.evaluation.snapshots import Snapshot
 from ganattn.inference.model import Model
 from ganattn.runs import results
