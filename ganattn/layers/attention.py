@@ -59,7 +59,8 @@ class ClassActivationAttention(nn.Module):
         average = self._classifier("shared" if self.shared else "average")
         maximum = average if self.shared else self._classifier("maximum")
         average_logit, average_row = average(features.mean((1, 2)), passes, update_stats)
-        maximum_logit, maximum_row = maximum(features.max((1, 2)), passes, update_stats)
+        places = features.reshape(len(features), -1, channels)
+        maximum_logit, maximum_row = maximum(first_maximum(places, 1), passes, update_stats)
         kernel_init = self.kernel_init or torch_uniform
         bias_init = self.bias_init or bounded_uniform(2 * channels)
         kernel = self.param("kernel", kernel_init, (2 * channels, channels), jnp.float32)
@@ -99,6 +100,17 @@ class _Classifier(nn.Module):
             bias = self.param("bias", bias_init, (1,), jnp.float32)
             logit, row = logit + bias[None], row + bias
         return logit, row
+
+
+def first_maximum(x: Array, axis: int) -> Array:
+    """The maximum along an axis; the first entry that has it receives the gradient.
+
+    The derivative of `jnp.max` compares entries with the maximum again: where the compiler computes
+    `x` twice with different rounding, no entry is equal and the gradient is NaN. PyTorch's pooling
+    also gives the gradient to one entry.
+    """
+    index = jnp.expand_dims(jnp.argmax(jax.lax.stop_gradient(x), axis), axis)
+    return jnp.take_along_axis(x, index, axis).squeeze(axis)
 
 
 class SelfAttended(NamedTuple):
@@ -162,7 +174,7 @@ class SpatialAttention(nn.Module):
     @nn.compact
     def __call__(self, features: Array) -> Array:
         """Maps (n, h, w, c) to (n, h, w, 1)."""
-        pooled = [features.mean(-1, keepdims=True), features.max(-1, keepdims=True)]
+        pooled = [features.mean(-1, keepdims=True), first_maximum(features, -1)[..., None]]
         conv = Conv(
             1, self.kernel_size, padding=self.kernel_size // 2, pad_mode="zero", **SPADE_INITS,
             dtype=self.dtype, name="conv",
