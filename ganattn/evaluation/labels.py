@@ -1,6 +1,7 @@
 """Label maps: sets of classes, true label maps, and the metrics of segmented or painted labels."""
 
 import dataclasses
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -215,9 +216,9 @@ class _PredictedLabels(Metric):
         self._counts = np.zeros((len(self._set) + 1, len(self._set)), np.int64)
         self._images = 0
 
+    @abstractmethod
     def predict(self, image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         """Class numbers of that size for an image (h, w, 3) uint8."""
-        raise NotImplementedError
 
     def add(self, example: Example) -> None:
         """Counts the pixels of one image."""

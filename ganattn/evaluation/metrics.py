@@ -3,6 +3,7 @@
 A new metric is a subclass of `Metric` and a line in METRICS.
 """
 
+import abc
 import importlib
 import math
 import statistics
@@ -38,7 +39,7 @@ _MISSING = {
 }
 
 
-class Metric:
+class Metric(abc.ABC):
     """One metric, or several that share their work, over a stream of examples.
 
     needs: fields of `Example` without which it cannot be computed. streams: whether `add` has to be
@@ -55,13 +56,13 @@ class Metric:
                 raise DataError(f"{' and '.join(names)} needs {_MISSING[field]}")
         self.names, self.settings = names, settings
 
+    @abc.abstractmethod
     def add(self, example: "Example") -> None:
         """Consumes one example."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def results(self) -> list[dict[str, Any]]:
         """Results with "metric", "value", "samples" and everything that qualifies the number."""
-        raise NotImplementedError
 
 
 class MeanOverImages(Metric):
@@ -71,9 +72,9 @@ class MeanOverImages(Metric):
         super().__init__(names, examples, settings)
         self._values: dict[str, list[float]] = {}
 
+    @abc.abstractmethod
     def values(self, example: "Example") -> dict[str, float]:
         """Convention ("" where there is only one) -> the number of this image."""
-        raise NotImplementedError
 
     def add(self, example: "Example") -> None:
         """Computes the numbers of one image."""
