@@ -59,7 +59,7 @@ class ClassActivationAttention(nn.Module):
         average = self._classifier("shared" if self.shared else "average")
         maximum = average if self.shared else self._classifier("maximum")
         average_logit, average_row = average(features.mean((1, 2)), passes, update_stats)
-        places = features.reshape(len(features), -1, channels)
+        places = jax.lax.collapse(features, 1, 3)
         maximum_logit, maximum_row = maximum(first_maximum(places, 1), passes, update_stats)
         kernel_init = self.kernel_init or torch_uniform
         bias_init = self.bias_init or bounded_uniform(2 * channels)
