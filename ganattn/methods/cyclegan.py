@@ -1,6 +1,9 @@
 """CycleGAN: unpaired translation by cycle consistency (Zhu et al., ICCV 2017).
 
-With `config.method.pyramid`, its generators and discriminators have SPAP (Sun and Wu 2019).
+With `config.method.pyramid`, its generators have SPAP or ASPP (Sun and Wu 2019), and with
+`config.method.atrous_discriminator` or `aspp_discriminator` its discriminators have atrous
+convolutions or ASPP. These authors released no code; `configs/spap_cyclegan.py` says what their
+text leaves open.
 """
 
 import dataclasses
@@ -23,7 +26,7 @@ from ganattn.methods.families.image_translation import (
     create_optimizer,
     real_and_fake,
 )
-from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_until
+from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_pyramid
 from ganattn.methods.families.two_domains import (
     DISCRIMINATORS,
     DOMAINS,
@@ -62,23 +65,28 @@ class CycleGAN(TwoDomains):
         method = config.method
         check_config(config, multiple=4)
         _check_pyramids(config)
-        dtype, delay = DTYPES[method.dtype], delay_until(method.pyramid_start_step)
-        pyramid, atrous = create_pyramids(method, generator=False, discriminator=False)
+        pyramids = create_pyramids(method, generator=False, discriminator=False)
         generator = ResNetGenerator(
             method.width,
             method.num_residual_blocks,
             method.norm,
-            pyramid=pyramid,
+            pyramid=pyramids[0],
             remat=method.remat,
-            dtype=dtype,
+            dtype=DTYPES[method.dtype],
         )
         discriminator = create_discriminator(method)
-        if atrous is not None:
-            discriminator = discriminator.clone(pyramid=atrous)
+        if pyramids[1] is not None:
+            discriminator = discriminator.clone(pyramid=pyramids[1])
+        optimizers = {
+            group: create_optimizer(
+                config.optimizer, delay_pyramid(method, pyramid, method.pyramid_start_step)
+            )
+            for group, pyramid in zip(GROUPS, pyramids, strict=True)
+        }
         return cls(
             dict.fromkeys(GENERATORS, generator) | dict.fromkeys(DISCRIMINATORS, discriminator),
             GROUPS,
-            dict.fromkeys(GROUPS, create_optimizer(config.optimizer, delay)),
+            optimizers,
             weights=CycleWeights(method.lambda_a, method.lambda_b, method.lambda_identity),
             **cls.values_of(method),
         )
@@ -171,8 +179,9 @@ def _check_pyramids(config: ConfigDict) -> None:
     check_pyramids(config)
     method = config.method
     has_third_layer = method.discriminator == "patch" and method.discriminator_layers >= 3
-    if method.atrous_discriminator and not has_third_layer:
-        raise ConfigError(
-            "config.method.atrous_discriminator is True, but the discriminator has no third "
-            "strided layer: use 'patch' with discriminator_layers of at least 3"
-        )
+    for field in ("atrous_discriminator", "aspp_discriminator"):
+        if method.get(field, False) and not has_third_layer:
+            raise ConfigError(
+                f"config.method.{field} is True, but the discriminator has no third strided "
+                "layer: use 'patch' with discriminator_layers of at least 3"
+            )
