@@ -113,7 +113,7 @@ class CycleGAN(TwoDomains):
         return state.replace(memory=memory), {**metrics, **terms}
 
     def _translate(self, variables, inputs, direction, rng) -> Output:
-        """Without dropout. With SPAP, attention has the map of each fuse, (n, h/2, w/2, 1)."""
+        """Without dropout. attention: with SPAP those of `Pooled`, (n, h/2, w/2, 1) in [0, 1]."""
         name, images = f"generator_{direction}", inputs["image"]
         statistics = TEST_STATISTICS[self.test_statistics]
         return self.networks[name].apply(variables[name], images, statistics=statistics)

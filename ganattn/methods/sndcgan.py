@@ -166,9 +166,9 @@ class SNDCGAN(Method):
         """Images from inputs["latent"] (n, latent_size), by the running statistics.
 
         Where there is no "latent", `rng` draws it: one key for one image, or (n,) keys for n.
-        attention: with SPAP a map a fuse, (n, h/2, w/2, 1) in [0, 1], in their order; with
-        self-attention that of `SelfAttention`. Raises ConfigError for an unknown direction, or
-        with neither a latent vector nor `rng`.
+        attention: with SPAP a map a fuse, (n, h/2, w/2, 1) in [0, 1], in their order, as `Pooled`
+        names them; with self-attention that of `SelfAttention`. Raises ConfigError for an unknown
+        direction, or with neither a latent vector nor `rng`.
         """
         self.direction(direction)
         vectors = inputs.get("latent")

@@ -49,7 +49,7 @@ class SNDCGANGenerator(nn.Module):
     def __call__(
         self, latents: Array, statistics: str = "running", update_stats: bool = False
     ) -> GeneratorOutput:
-        """latents (n, z); attention: a map (n, h/2, w/2, 1) for each fuse of SPAP, in order.
+        """latents (n, z); attention: the maps (n, h/2, w/2, 1) of SPAP's fuses, see `Pooled`.
 
         With self-attention, its map (n, h/4, w/4, 1) is "self_attention". statistics: of batch
         normalization, see `BatchNorm`; update_stats: one power iteration.
