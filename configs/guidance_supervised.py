@@ -36,6 +36,7 @@ def get_config(variant: str = "") -> Config:
     config.data.load_size = method.get_ref("image_size") + 15  # 143 for 128 pixels
     config.data.interpolation = "bicubic"
     config.data.flip = False  # a stored map fits the image only in its original orientation
+    config.data.shuffle = False  # the authors' serial_batches, which train_attn.py sets
     return choose(config, variant, VARIANTS)
 
 
