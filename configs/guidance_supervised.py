@@ -4,7 +4,8 @@
         --config.data.path=data/cityscapes
 
 Images of domain a are translated to domain b; image k of one domain belongs to image k of the
-other. Values are those of the paper's supplement and the authors' code.
+other. Values are those of the paper's supplement and the authors' code (pix2pix_attn, for which
+their README has no command), read as their train_attn.py reads: in order and never mirrored.
 
 Expected: a step takes 22.5 GFLOP and 1.4 GB. The full schedule has not been run with this code.
 """

@@ -41,28 +41,26 @@ class GuidedDomains(TwoDomains):
     def _maps(self, outputs: Mapping[str, Any]) -> dict[str, Array]:
         return {domain: self._scale(output.heatmap) for domain, output in outputs.items()}
 
-    def _map_of_new(self, images: Array) -> Array | None:
+    def _map_of_new(self, images: Array) -> Any:
         """The map under which an image that was never visited is translated first."""
         if self.guidance == "decomposed":
             return self._without_map(images)
         return self._constant_map(images, LEARNED_START if self.upsampler == "learned" else 0.5)
 
-    def _without_map(self, images: Array) -> Array | None:
+    def _without_map(self, images: Array) -> Any:
         """What stands for the map of a pass without guidance."""
         if self.fusion_stage != "F0":
             return None
         return self._constant_map(images, neutral_value(self.blend))
 
-    def _unguided(self, images: Mapping[str, Array]) -> dict[str, Array | None]:
+    def _unguided(self, images: Mapping[str, Array]) -> dict[str, Any]:
         return {domain: self._without_map(each) for domain, each in images.items()}
 
     def _constant_map(self, images: Array, value: float) -> Array:
         count, height, width, _ = images.shape
         return jnp.full((count, height // 8, width // 8, 1), value, images.dtype)
 
-    def _generate(
-        self, variables: Tree, name: str, *passes: tuple[Array, Array | None]
-    ) -> list[Array]:
+    def _generate(self, variables: Tree, name: str, *passes: tuple[Array, Any]) -> list[Array]:
         """One generator's images for several (images, map): no layer mixes examples."""
         network = self.networks[name]
         if self.fusion_stage == "F0":
@@ -76,7 +74,7 @@ class GuidedDomains(TwoDomains):
         return jnp.split(output.images, len(passes))
 
     def _translations(
-        self, generators: Tree, images: Mapping[str, Array], maps: Mapping[str, Array | None]
+        self, generators: Tree, images: Mapping[str, Array], maps: Mapping[str, Any]
     ) -> dict[str, Array]:
         """Every domain's images, with their maps, translated: by the domain they are now of."""
         translations = {}
