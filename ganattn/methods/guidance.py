@@ -280,13 +280,17 @@ def _indices(batch: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _multiple(method: ConfigDict) -> int:
-    in_eighths = method.discriminator == "trainable_attn" or method.upsampler == "learned"
+    in_eighths = method.discriminator == "trainable_attn" or _is_learned(method)
     return 8 if in_eighths else 4
+
+
+def _is_learned(method: ConfigDict) -> bool:
+    return method.get("upsampler", "bilinear") == "learned"  # older configs lack the field
 
 
 def _upsampler(method: ConfigDict) -> nn.Module | None:
     """The features of F1 have the images' sides, those of the later stages a fourth of them."""
-    if method.upsampler == "bilinear":
+    if not _is_learned(method):
         return None
     scale = 8 if method.fusion_stage == "F1" else 2
     return MapUpsampler(method.upsampler_width, scale, DTYPES[method.dtype])
@@ -307,7 +311,7 @@ def _check(config: ConfigDict) -> None:
             f"config.method.blend is {method.blend!r} at fusion stage {method.fusion_stage}: "
             "use 'rmult', or stage F0"
         )
-    if method.fusion_stage == "F0" and method.upsampler != "bilinear":
+    if method.fusion_stage == "F0" and _is_learned(method):
         raise ConfigError(
             f"config.method.upsampler is {method.upsampler!r} at fusion stage F0: use 'bilinear', "
             "or a stage from F1 to F4"
