@@ -4,7 +4,8 @@
         --config.data.path=data/cityscapes
 
 Images of domain a are translated to domain b; image k of one domain belongs to image k of the
-other. Values are those of the paper's supplement and the authors' code.
+other. Values are those of the paper's supplement and the authors' code (pix2pix_attn, for which
+their README has no command), read as their train_attn.py reads: in order and never mirrored.
 
 Expected: a step takes 22.5 GFLOP and 1.4 GB. The full schedule has not been run with this code.
 """
@@ -36,6 +37,7 @@ def get_config(variant: str = "") -> Config:
     config.data.load_size = method.get_ref("image_size") + 15  # 143 for 128 pixels
     config.data.interpolation = "bicubic"
     config.data.flip = False  # a stored map fits the image only in its original orientation
+    config.data.shuffle = False  # the authors' serial_batches, which train_attn.py sets
     return choose(config, variant, VARIANTS)
 
 

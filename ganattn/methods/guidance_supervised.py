@@ -1,6 +1,10 @@
 """Attention-based spatial guidance with pairs: pix2pix whose discriminator says where to look.
 
 Lin et al., WACV 2021, section 4 and supplement section 2; the authors' pix2pix_attn.
+
+The supplement has no network that enlarges maps; the authors' code has. It gives the weight of the
+L1 distance as "10" and as 100, which is the code's. Its U-Net is that of 128 pixels, with instance
+normalization; the code's default is that of 256. Their README has no command for pix2pix_attn.
 """
 
 import dataclasses
