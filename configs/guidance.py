@@ -7,7 +7,10 @@
 `in_iteration` is the default, because it works alike in training and translation, needs no memory,
 and allows random crops; `buffer` (their attn_cycle_gan) stores one attention map for each training
 image from one visit to the next and needs `method.buffer_size_a` and `_b`, the numbers of training
-images. The options of the learning-rate schedule are those of CycleGAN.
+images. Translation follows the authors' test code: `buffer` runs a generator under a constant map
+(`discriminator_guided` under the map that the discriminator gives for a first translation), and
+`trainable` maps an image by its own statistics (`eval`: by the averages of training). The options
+of the learning-rate schedule are those of CycleGAN.
 
 Expected: `quickstart` stopped after 400 steps leaves 0.224 of the procedural images' L1 distance
 inside the mask, and the attention covers the objects with an IoU of 0.56; 0.185 and 0.55 with
@@ -32,6 +35,8 @@ def get_config(variant: str = "") -> Config:
     method.guidance = "in_iteration"  # in_iteration | buffer: the origin of the maps
     method.buffer_size_a = 0  # images of domain a whose maps are stored, for "buffer"
     method.buffer_size_b = 0  # images of domain b
+    method.test_guidance = "constant"  # of new images with "buffer": constant | discriminator
+    method.test_statistics = "batch"  # of trainable_attn's batch norm: batch (each image's) | running
     method.fusion_stage = "F0"  # where a map enters the generator: F0 (its input) to F4
     method.image_size = 256  # pixels, a multiple of 4 (trainable_attn: of 8)
     method.lambda_a = 10.0  # weight of the cycle a to b to a
@@ -84,6 +89,8 @@ VARIANTS = {
     "f2": set_method(fusion_stage="F2"),
     "f3": set_method(fusion_stage="F3"),
     "f4": set_method(fusion_stage="F4"),
+    "discriminator_guided": set_method(test_guidance="discriminator"),
+    "eval": set_method(test_statistics="running"),  # the authors' --eval
     "reconstructions": set_method(reconstruction_weight=0.5),
     "bfloat16": set_method(dtype="bfloat16"),
     "remat": set_method(remat=True),

@@ -27,7 +27,11 @@ from ganattn.methods.base import (
     as_metrics,
     images_spec,
 )
-from ganattn.methods.families.image_translation import create_optimizer
+from ganattn.methods.families.image_translation import (
+    TEST_GUIDANCE,
+    TEST_STATISTICS,
+    create_optimizer,
+)
 from ganattn.methods.families.two_domains import (
     DISCRIMINATORS,
     DOMAINS,
@@ -42,6 +46,10 @@ from ganattn.networks.resnet import ResNetGenerator
 from ganattn.state import TrainState, Tree, split_networks
 
 SCHEMES = ("in_iteration", "buffer")
+# The constant map under which the authors' test code translates an image without a map in the
+# buffer: images times 1.5, which is 1 + the mean of a map in [0, 1], or the ones of a new buffer.
+# Their code has no stage but F0; F1 to F4 multiply features by the same 1.5.
+TEST_VALUES = {"rmult": 0.5, "mult": 1.0, "alpha": 1.0, "none": 1.0}
 # The stages of the supplement's table 1, as stages of `ResNetGenerator`.
 STAGES = {"F0": "", "F1": "stem", "F2": "down2", "F3": "block4", "F4": "block{last}"}
 
@@ -65,6 +73,12 @@ class Guidance(TwoDomains):
     1).
     buffer_sizes: number of images of domains a and b in the buffer. reconstruction_weight: of the
     loss by which discriminators also classify reconstructions as fake (the authors' use_rec).
+
+    `generate` follows the authors' test code: "in_iteration" guides as in training, by
+    discriminators in training mode on one image at a time; "buffer" runs the generators alone,
+    under a constant map that the paper does not mention. test_guidance: of "buffer", a key of
+    `TEST_GUIDANCE`. test_statistics: of the batch normalization in trainable attention, "batch" for
+    those of each image, "running" for the averages of training (the authors' --eval).
     """
 
     weights: CycleWeights = dataclasses.field(default_factory=CycleWeights)
@@ -73,6 +87,8 @@ class Guidance(TwoDomains):
     fusion_stage: str = "F0"
     buffer_sizes: tuple[int, int] = (0, 0)
     reconstruction_weight: float = 0.0
+    test_guidance: str = "constant"
+    test_statistics: str = "batch"
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
@@ -116,7 +132,10 @@ class Guidance(TwoDomains):
         return spec
 
     def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
-        return (*super().networks_for(direction), self._guide(self.direction(direction)))
+        names = super().networks_for(direction)
+        if self.guidance == "buffer" and self.test_guidance == "constant":
+            return names
+        return (*names, self._guide(self.direction(direction)))
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
         channels = 4 if self.blend == "alpha" and name in GENERATORS else 3
@@ -177,20 +196,21 @@ class Guidance(TwoDomains):
         """attention is "guidance", the map that guides the generator, (n, h, w, 1) in [0, 1].
 
         The map is that of the source domain's discriminator. The buffer has none for a new image:
-        there the target domain's discriminator gives the map, of a first translation under a map of
-        1/2 (as the authors' code tests); without its weights this translation is returned, and no
-        attention. Raises ConfigError where the discriminator is indispensable.
+        it is translated under a constant map, and there is no attention; or the target domain's
+        discriminator gives the map, of this translation. Raises ConfigError where the discriminator
+        is missing.
         """
         name, guide = f"generator_{direction}", self._guide(direction)
         guiding_images = images = inputs["image"]
         if self.guidance == "buffer":
-            half = self._constant_map(images, 0.5)
-            (guiding_images,) = self._generate(variables[name], name, (images, half))
-            if guide not in variables:
+            constant = self._constant_map(images, TEST_VALUES[self.blend])
+            (guiding_images,) = self._generate(variables[name], name, (images, constant))
+            if self.test_guidance == "constant":
                 return Output(guiding_images)
-        elif guide not in variables:
+        if guide not in variables:
             raise ConfigError(f"guidance by {guide} needs its weights: give them with {name}'s")
-        output = self.networks[guide].apply(variables[guide], guiding_images)
+        statistics = TEST_STATISTICS[self.test_statistics]
+        output = self.networks[guide].apply(variables[guide], guiding_images, statistics)
         attention = to_unit_range(output.heatmap)
         (translation,) = self._generate(variables[name], name, (images, attention))
         return Output(translation, OrderedDict(guidance=enlarge(attention, *images.shape[1:3])))
@@ -296,6 +316,8 @@ def _check(config: ConfigDict) -> None:
     check(config, "method.discriminator", choices=GUIDED_DISCRIMINATORS)
     check(config, "method.blend", choices=BLENDS)
     check(config, "method.guidance", choices=SCHEMES)
+    check(config, "method.test_guidance", choices=TEST_GUIDANCE)
+    check(config, "method.test_statistics", choices=TEST_STATISTICS)
     check(config, "method.fusion_stage", choices=STAGES)
     check(config, "method.image_size", multiple_of=_multiple(method), least=24)
     check(config, "method.num_residual_blocks", least=4 if method.fusion_stage == "F3" else 1)
