@@ -47,7 +47,7 @@ class CycleGAN(TwoDomains):
     {} when the pool's size is 0.
 
     `generate` follows the authors' test code, which translates one image at a time by networks in
-    training mode. With their defaults, instance normalization and no dropout, that is no difference.
+    training mode; with their defaults, instance normalization without dropout, modes are equal.
 
     adversarial: a key of `losses.ADVERSARIAL`. norm: "instance" or "batch". dropout: whether the
     residual blocks have it. test_dropout: whether that remains in `generate`. test_statistics: of
@@ -120,7 +120,7 @@ class CycleGAN(TwoDomains):
         rng draws the dropout of each example; without it all have the same fixed one.
         """
         name, images = f"generator_{direction}", inputs["image"]
-        keys = translation_keys(self.examples, rng, len(images)) if self.draws_noise else None
+        keys = translation_keys(self.examples, rng, images) if self.draws_noise else None
         statistics = TEST_STATISTICS[self.test_statistics]
         return self.networks[name].apply(variables[name], images, keys, statistics)
 

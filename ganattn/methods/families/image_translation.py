@@ -17,8 +17,8 @@ from ganattn.networks.patchgan import PatchDiscriminator, PixelDiscriminator
 from ganattn.optimizers import Delay, adam, epoch_decay
 from ganattn.parallel import Examples
 
-# config.method.test_statistics -> `statistics` of `BatchNorm`. The authors' test code translates one
-# image at a time with networks in training mode ("batch"); its --eval is "running", without dropout.
+# config.method.test_statistics -> `statistics` of `BatchNorm`. The authors' test code translates
+# one image at a time with networks in training mode: "batch". With --eval it is "running".
 TEST_STATISTICS = {"batch": "image", "running": "running"}
 # config.method.test_guidance: what guides the generator for an image that has no map in a buffer,
 # a constant map as in the authors' test code, or the discriminator's map of a first translation.
@@ -47,9 +47,9 @@ def create_optimizer(
     return adam(schedule, optimizer.beta1, optimizer.beta2, weight_decay=0.0, delay=delay)
 
 
-def translation_keys(examples: Examples, rng: Array | None, count: int) -> Array:
-    """Dropout keys of `count` translations: (count,) of `rng`; without it () for all of them."""
-    return jax.random.key(0) if rng is None else examples.keys(rng, count)
+def translation_keys(examples: Examples, rng: Array | None, images: Array) -> Array:
+    """Dropout keys for `generate`: (n,), one an image; without `rng` one fixed key, (), for all."""
+    return jax.random.key(0) if rng is None else examples.keys(rng, len(images))
 
 
 def real_and_fake(adversarial: str, real: Array, fake: Array) -> Array:

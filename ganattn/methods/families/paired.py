@@ -159,7 +159,7 @@ class Paired(Method):
         """
         self.direction(direction)
         images = inputs["image"].astype(dtype_of({GENERATOR: variables[GENERATOR]}))
-        keys = translation_keys(self.examples, rng, len(images)) if self.draws_noise else None
+        keys = translation_keys(self.examples, rng, images) if self.draws_noise else None
         return self._translate(variables, images, keys)
 
     def _translate(

@@ -151,7 +151,7 @@ def supervised():
         "G": networks.UnetGenerator(3, 3, 6, WIDTH, norm_layer=INSTANCE, use_dropout=True),
         "SC": networks.SComponent(INSTANCE),
     }
-    return translate(Pix2PixAttnModel, nets, 64, aux_data=bank(8))
+    return translate(Pix2PixAttnModel, nets, 64, evaluate=False, aux_data=bank(8))
 
 
 def pix2pix():
