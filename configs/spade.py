@@ -37,6 +37,7 @@ def get_config(variant: str = "") -> Config:
     method.test_statistics = "running"  # of batch norm: running | batch
     method.use_vae = False  # GauGAN: an encoder turns an image into a style
     method.latent_size = 256  # numbers in a style
+    method.test_style = "sampled"  # of an example image: sampled by the encoder's variance | mean
     method.feature_matching_weight = 10.0  # of the distance between discriminator features
     method.perceptual_weight = 10.0  # of the distance between VGG19 features; 0 needs no VGG19
     method.perceptual_weights = ""  # torchvision's vgg19 .pth file

@@ -52,6 +52,7 @@ def base() -> Config:
     data.aspect_ratio = 1.0  # width over height; other than 1 for "semantic" only
     data.interpolation = "bilinear"  # bilinear | bicubic, antialiased when shrinking (as Pillow)
     data.flip = True  # mirror half of the images left to right
+    data.shuffle = True  # False takes the examples in their order, the same in every epoch
     data.on_error = "stop"  # on a corrupt image: stop | skip
     data.cache = False  # keep decoded images in memory; needs no TensorFlow
     data.workers = 0  # threads of the input pipeline; 0 lets tf.data choose

@@ -29,7 +29,8 @@ def add_translate(parser: argparse.ArgumentParser) -> None:
     add("--instances", type=Path, metavar="PATH", help=text)
     text = "(methods with styles) example image to take the style from"
     add("--style", type=Path, metavar="IMAGE", help=text)
-    add("--seed", type=int, help="(methods with styles) draw a style for each image")
+    text = "seed of the dropout that remains in translation, or (methods with styles) draw a style"
+    add("--seed", type=int, help=f"{text} for each image")
     text = "(methods with styles) draw N styles for each image, written as NAME_0, NAME_1, ..."
     add("--styles", type=int, metavar="N", help=text)
 

@@ -232,7 +232,8 @@ def _move(average: Array, value: Array) -> Array:
 class Normalization:
     """The normalization of a network, with the statistics of one application.
 
-    kind: "instance" (no parameters) or "batch". statistics, axis_name, gamma_init: of `BatchNorm`.
+    kind: "instance" (no parameters), "batch" or "none". statistics, axis_name, gamma_init: of
+    `BatchNorm`.
     """
 
     kind: str
@@ -243,10 +244,12 @@ class Normalization:
     @property
     def conv_bias(self) -> bool:
         """Whether convolutions have biases: only where the normalization has none."""
-        return self.kind == "instance"
+        return self.kind != "batch"
 
     def __call__(self, features: Array, name: str) -> Array:
         """Normalizes (n, h, w, c) inside a compact module; `name` holds the parameters."""
+        if self.kind == "none":
+            return features
         if self.kind == "instance":
             return instance_norm(features)
         norm = BatchNorm(self.axis_name, gamma_init=self.gamma_init, name=name)

@@ -127,7 +127,9 @@ class Method(abc.ABC):
     ) -> Output:
         """Generates images from `inputs`, as `inputs(direction)` describes them.
 
-        rng: draws styles, latents and other noise. Raises ConfigError for an unknown direction.
+        rng: draws styles, latents and other noise, for each example its own. Without it noise of
+        `draws_noise` is fixed and the same for all examples. Raises ConfigError for an unknown
+        direction.
         """
 
     @abc.abstractmethod
@@ -135,6 +137,11 @@ class Method(abc.ABC):
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
     ) -> Panels:
         """What the loop draws of a batch: figure name -> column name -> (n, h, w, c), in order."""
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether `generate` draws noise that none of its inputs replaces, such as dropout."""
+        return False
 
     @property
     def axis_name(self) -> str | None:
