@@ -12,7 +12,8 @@ the attended pixels alone. An epoch has as many steps as the larger domain has i
 Differences from the authors' data: they show the images of a domain in a fixed order, pair the two
 domains' images for the whole training, crop and mirror both images of a pair alike, and crop test
 images at random, too. Here each domain is shuffled and augmented by itself, and test images are
-complete. Their published horse2zebra weights translate zebras to horses from a to b (`zebra2horse`).
+complete. The horse2zebra weights that the authors offer translate zebras to horses from a to b, as
+`zebra2horse` does.
 
 Expected: `quickstart` trains a small model on procedural images in a few minutes on two CPU cores.
 The full schedule has not been run with this code.

@@ -25,9 +25,7 @@ NETWORKS = {
 SCOPE = "Model"
 SLOTS = ("Adam", "Adam_1")  # the optimizer's moments of a variable
 # Ours is the kernel of the equivalent convolution over zero-stuffed images.
-TRANSPOSED = Layout(
-    lambda x: x[::-1, ::-1].swapaxes(2, 3), lambda x: x[::-1, ::-1].swapaxes(2, 3)
-)
+TRANSPOSED = Layout(lambda x: x[::-1, ::-1].swapaxes(2, 3), lambda x: x[::-1, ::-1].swapaxes(2, 3))
 ZEROS, ONES = Layout(None, np.zeros_like), Layout(None, np.ones_like)
 DISCRIMINATOR_LAYERS = ("conv1", "conv2", "conv3", "conv4", "classifier")
 DECODER = ("c4", "c5", "c6")

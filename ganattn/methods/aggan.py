@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from ganattn import losses
 from ganattn.config import check
 from ganattn.memory import ImagePool
-from ganattn.methods.base import DTYPES, Output, Panels, as_metrics, columns
+from ganattn.methods.base import DTYPES, Output, Panels, as_metrics, columns, split_passes
 from ganattn.methods.families.two_domains import DISCRIMINATORS, DOMAINS, GENERATORS, TwoDomains
 from ganattn.networks.aggan import (
     DECODER_KERNELS,
@@ -205,7 +205,7 @@ class AGGAN(TwoDomains):
         """
         variables = {**variables, **networks}
         both = self._compose(variables, "a2b", jnp.concatenate([real["a"], from_b.images]))
-        from_a, again = (Composition(*half) for half in zip(*(jnp.split(x, 2) for x in both)))
+        from_a, again = split_passes(both, 2)
         cycled = {"a": self._compose(variables, "b2a", from_a.images).images, "b": again.images}
         logits = self._logits(variables, "b", from_a.images, from_a.attention, is_masked)
         terms = {f"cycle_{d}": losses.mean_absolute(cycled[d], real[d]) for d in DOMAINS}
