@@ -64,8 +64,9 @@ class AGGAN(TwoDomains):
     masked by the map of its source, a real image by its own. `memory` is an `ImagePool` for each
     domain whose images have the map as fourth channel; {} when the pool's size is 0.
 
-    The paper shows the discriminators the generator's image where the map is above the threshold;
-    the authors' code, which is followed, the blended image where it is at least the threshold.
+    From the switch on, the paper shows the discriminators the generator's image where the map is
+    above the threshold (section 3.2); the authors' code, which is followed here, shows the blended
+    image where the map is at least the threshold.
 
     lambda_a, lambda_b: weights of the cycle losses of the images of a domain.
     """
@@ -230,12 +231,12 @@ class AGGAN(TwoDomains):
         return total, {"adversarial_a": adversarial, "b2a": total}
 
     def _objective(self, adversarial: Array, cycles: Mapping[str, Array]) -> Array:
-        """The adversarial loss, with least squares, and both cycle losses."""
+        """The adversarial loss (eq. 2, with least squares) and both cycle losses (eq. 3)."""
         weighted = self.lambda_a * cycles["cycle_a"] + self.lambda_b * cycles["cycle_b"]
         return adversarial + weighted
 
     def _discriminator_loss(self, discriminators, _, real, maps, fake, is_masked):
-        """Least squares, halved; fake: images with their maps as fourth channel."""
+        """Eq. 2 with least squares, halved; fake: images with their maps as fourth channel."""
         terms = {}
         for domain in DOMAINS:
             images = jnp.concatenate([real[domain], fake[domain][..., :3]])
