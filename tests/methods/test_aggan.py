@@ -30,8 +30,6 @@ TERMS = {
     "generator/adversarial_a": "G_B/adversarial",
     "discriminator/a": "D_A/loss",
 }
-# A level at which both compilation and the steps are quick.
-LIGHTLY = {"xla_backend_optimization_level": 1}
 
 
 def config_of(variant="", **fields):
@@ -120,7 +118,7 @@ def training(file, method):
     with jax.enable_x64(True):
         variables = interop.from_authors("aggan", networks_of(file, "init"))
         state = method.create_state(jax.random.key(0), variables)
-        step = jax.jit(method.train_step, compiler_options=LIGHTLY)
+        step = quick_jit(method.train_step)
         states, metrics = [state], []
         for i in range(STEPS):
             state, values = step(state, pictures_of(file, i))
