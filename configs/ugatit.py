@@ -4,7 +4,10 @@
         --config.data.path=data/horse2zebra
 
 `data.path` is a folder with trainA trainB testA testB, or with `--config.data.source=tfds` a name
-such as cycle_gan/horse2zebra. The paper's five data sets share every value.
+such as cycle_gan/horse2zebra. The paper's five data sets share every value. Values are those of
+the authors' PyTorch code; `tf` follows their TensorFlow code, which made the paper's tables. Its
+updates take images of their own, so `data.batch_size` is 2 for one image an update. For what paper
+and code bases do differently see `ganattn.methods.ugatit.UGATIT`.
 
 Expected: `quickstart` trains a small model on procedural images in a few minutes on two CPU cores;
 after 400 of its steps 0.127 of the L1 distance inside the mask remains, and the attention covers

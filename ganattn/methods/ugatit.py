@@ -254,28 +254,22 @@ class UGATIT(TwoDomains):
 
     def _real_and_fake(self, logits: Array) -> Array:
         """The loss (eq. 2 and 6) of logits whose first half is real and second half fake."""
-        loss, (real, fake) = (
-            losses.PENALIZABLE[self.adversarial].discriminator,
-            jnp.split(logits, 2),
-        )
+        loss = losses.PENALIZABLE[self.adversarial].discriminator
+        real, fake = jnp.split(logits, 2)
         return loss(real, True) + loss(fake, False)
 
     def _gradient_penalty(self, name, variables, points) -> Array:
-        """The penalties of the logits' gradient and of the CAM logits' one, with fixed norms."""
+        """The sum of the penalties of the logits' gradient and of that of the CAM logits."""
 
-        def outputs(images):
+        def logit(images, of_cam):
             output = self.networks[name].apply(variables, images)
-            return {"logits": output.logits, "cam": output.extras.get("cam_logits")}
+            return (output.extras["cam_logits"] if of_cam else output.logits).sum()
 
-        kinds = ("logits", "cam") if self.networks[name].cam else ("logits",)
-        one_sided = self.adversarial == "wgan_lp"
-        penalties = [
-            losses.gradient_penalty(
-                jax.grad(lambda x, k=kind: outputs(x)[k].sum())(points), one_sided
-            )
-            for kind in kinds
-        ]
-        return jnp.stack(penalties).sum()
+        def penalty(of_cam):
+            gradients = jax.grad(logit)(points, of_cam)
+            return losses.gradient_penalty(gradients, one_sided=self.adversarial == "wgan_lp")
+
+        return penalty(False) + penalty(True) if self.networks[name].cam else penalty(False)
 
     def _generator_loss(self, outputs, generators, discriminators, spectral, real):
         terms: dict[str, Any] = dict.fromkeys(
@@ -317,7 +311,14 @@ def _check(config: ConfigDict) -> None:
     check(config, "method.gradient_penalty_weight", least=0)
     check(config, "method.discriminator_steps", least=1)
     check(config, "method.image_size", multiple_of=4, least=8)
-    size, layers = config.method.image_size, config.method.discriminator_layers
+    method, batch_size = config.method, config.data.batch_size
+    updates = method.get("discriminator_steps", 1) + method.get("separate_examples", False)
+    if batch_size % updates:
+        raise ConfigError(
+            f"config.data.batch_size is {batch_size}: make it a multiple of {updates}, the number "
+            "of updates that share it (config.method.discriminator_steps and separate_examples)"
+        )
+    size, layers = method.image_size, method.discriminator_layers
     if len(layers) != 2 or min(layers) < 2:
         raise ConfigError(
             f"config.method.discriminator_layers is {layers}: give two numbers, at least 2, of the "

@@ -128,26 +128,30 @@ def test_losses_equal_the_authors(golden):
     """Of the discriminators before, and of the generators after, the first update of the former."""
     kinds = sorted(set(losses.PENALIZABLE) - {"least_squares", "dragan"})
     each = {kind: method_of(kind) for kind in kinds}
-    state, data = state_of(golden, each[kinds[0]]), data_of(golden, 0)
 
     @functools.partial(jax.jit, compiler_options=COMPILER)
-    def metrics(data):
+    def metrics(state, data):
         return {kind: apply(method, state, data)[1] for kind, method in each.items()}
 
-    for kind, values in metrics(data).items():
+    for kind, values in metrics(state_of(golden, each[kinds[0]]), data_of(golden, 0)).items():
         check_metrics(golden, f"{kind}/step0", values)
 
 
 def test_updates_count_and_share_the_batch():
-    config = config_of("tf,tiny", discriminator_steps=2, adversarial="wgan_gp")
+    config = config_of("tf", discriminator_steps=5)
+    assert config.data.batch_size == 6
+    assert config_of("", discriminator_steps=5).data.batch_size == 5
+    config.data.batch_size = 8
+    with pytest.raises(ConfigError, match="batch_size is 8: make it a multiple of 6, the number"):
+        methods.create(config)
+    config = config_of("tf,tiny", discriminator_steps=2)
+    config.data.batch_size = 3
     method = methods.create(config)
     state = jax.eval_shape(method.create_state, jax.random.key(0))
     _, metrics = jax.eval_shape(method.train_step, state, method.batch_spec(3))
-    assert metrics["discriminator/penalty"].shape == ()
+    assert metrics["discriminator/total"].shape == ()
     with pytest.raises(ConfigError, match="4 examples for 3 updates that share them: make config"):
         jax.eval_shape(method.train_step, state, method.batch_spec(4))
-    assert config_of("tf", discriminator_steps=5).data.batch_size == 6
-    assert config_of("", discriminator_steps=5).data.batch_size == 5
 
 
 @pytest.mark.parametrize(("size", "load"), [(256, 286), (128, 143), (512, 527), (252, 267)])
