@@ -40,7 +40,7 @@ def _convolve(
     edges = [(low, high, d - 1) for (low, high), d in zip(padding, lhs_dilation, strict=True)]
     if any(edges[0] + edges[1]):
         images = lax.pad(images, jnp.zeros((), images.dtype), [(0, 0, 0)] * 2 + edges)
-    (count, channels), (features, _), taps = images.shape[:2], kernel.shape[:2], kernel.shape[2:]
+    count, features, taps = len(images), len(kernel), kernel.shape[2:]
     outputs = tuple(
         (side - (n - 1) * d - 1) // s + 1
         for side, n, d, s in zip(images.shape[2:], taps, rhs_dilation, window_strides, strict=True)

@@ -188,8 +188,8 @@ def test_state_around_given_variables_leaves_them_to_the_caller(name):
 def test_one_device_equals_many(name, x64):
     """Metrics, not weights: a bias before a normalization drifts by rounding alone.
 
-    The one device keeps no moving average, so this also shows that one does not change training. Its
-    step is optimized, so this also shows that a step does not depend on how its parts are fused.
+    The one device keeps no moving average, so this also shows that one does not change training.
+    Its step is optimized, so this also shows that no result depends on how operations are fused.
     """
     method = dataclasses.replace(run(name).method, ema_decay=0.0)
     step = jax.jit(method.train_step, compiler_options=OPTIMIZED)
