@@ -81,7 +81,8 @@ def _discriminator(keys: Collection[str]) -> list[Row]:
     for theirs, ours in (names | {"D_logit": "classifier"}).items():
         table += _layer(theirs, ours)
         table.append(Row(f"{theirs}/u", f"spectral/{ours}/u", _U))
-        table.append(Row(f"{theirs}/v", f"spectral/{ours}/v", _V))
+        if f"{theirs}/u" in keys or f"spectral/{ours}/v" in keys:
+            table.append(Row(f"{theirs}/v", f"spectral/{ours}/v", _V))
     return table
 
 
