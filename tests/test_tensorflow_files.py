@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from flax.traverse_util import flatten_dict, unflatten_dict
@@ -165,7 +166,35 @@ def test_a_checkpoint_goes_through_a_run_and_back(tmp_path, monkeypatch, capsys)
     assert_same(found, by_network(theirs))
 
 
-def test_the_full_generator(tmp_path):
+def test_networks_equal_those_of_the_authors_code(golden_folder):
+    """Generators, and one application of discriminators in training, of a checkpoint of theirs."""
+    folder = golden_folder / "ugatit_tensorflow"
+    config, variables = read_authors(folder, "ugatit")
+    method, expected = methods.create(config), np.load(folder / "outputs.npz")
+    images = {name: expected[name] for name in "ab"}
+
+    def apply(variables, images):
+        outputs = {}
+        for direction in ("a2b", "b2a"):
+            output = method.generate(variables, {"image": images[direction[0]]}, direction)
+            outputs[direction] = output.images
+            outputs[f"{direction}_cam"] = output.extras["cam_logits"]
+        for kind in ("local", "global"):
+            name = f"discriminator_{kind}_a"
+            network, state = method.networks[name], variables[name]
+            output, _ = network.apply(state, images["a"], 1, True, mutable=["spectral"])
+            outputs |= {f"{kind}_a": output.logits, f"{kind}_a_cam": output.extras["cam_logits"]}
+        return outputs
+
+    options = {"xla_backend_optimization_level": 1}
+    outputs = jax.jit(apply, compiler_options=options)(variables, images)
+    assert set(outputs) == set(expected) - {"a", "b"}
+    for name, value in outputs.items():
+        scale = np.abs(expected[name]).max()
+        np.testing.assert_allclose(value / scale, expected[name] / scale, rtol=0, atol=5e-5)
+
+
+def test_the_full_generator():
     """Its dense layer shows the size of images; earlier code had one more classifier."""
     config, ours, theirs = example(light=False)
     theirs["generator_A/CAM_logit/dense/kernel"] = np.zeros((16, 1), np.float32)
