@@ -90,7 +90,7 @@ def combine(fields: Fields, given: Mapping[str, Any]) -> Fields:
         fields |= _choose(choices, given, what, problems)
     if problems:
         raise ConfigError(
-            f"the weights do not show all of config.method: {'; '.join(problems)}: "
+            f"the weights alone do not give config.method: {'; '.join(problems)}: "
             "give these fields, or a config, such as spade:cityscapes"
         )
     return fields
