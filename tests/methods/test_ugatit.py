@@ -113,7 +113,7 @@ def test_method_fields_come_from_shapes(golden_folder):
     _, light, width, blocks, size, *_ = (int(x) for x in file["meta"])
     assert fields == {
         "width": width, "num_residual_blocks": blocks, "light": bool(light), "image_size": size,
-        "discriminator_layers": (7, 5),
+        "discriminator_layers": (7, 5), "profile": "pytorch",
     }  # fmt: skip
 
 
