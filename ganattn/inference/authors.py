@@ -23,10 +23,10 @@ def read_authors(files: Files, system: str) -> tuple[ConfigDict, dict[str, dict[
     """Config and variables of an authors' checkpoint: the system's config with the files' sizes.
 
     files: one file or several. A file holds all networks by name, or one network, which its name
-    gives (latest_net_G_A.pth) or a prefix ("G_A=FILE"); MUNIT's gen_*.pt and dis_*.pt hold the
-    networks gen_a, gen_b, dis_a and dis_b, or those of another prefix ("gen=FILE"). Without a VGG19
-    file the perceptual loss is off. Raises ForeignFileError when a file is not such a checkpoint,
-    CheckpointError when arrays do not fit each other.
+    gives (latest_net_G_A.pth) or a prefix ("G_A=FILE"); gen_*.pt and dis_*.pt of UNIT and MUNIT
+    hold the networks gen_a, gen_b, dis_a and dis_b, or those of another prefix ("gen=FILE").
+    Without a VGG file the perceptual loss is off. Raises ForeignFileError when a file is not such a
+    checkpoint, CheckpointError when arrays do not fit each other.
     """
     networks: dict[str, Any] = {}
     for file in [files] if isinstance(files, str | os.PathLike) else files:
