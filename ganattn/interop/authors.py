@@ -56,7 +56,7 @@ def to_authors(
         if ours in variables:
             leaves = flatten(variables[ours])
             result[theirs] = names.to_theirs(leaves, _kind(module, theirs).rows(leaves, **options))
-    return result
+    return module.repeat(result) if hasattr(module, "repeat") else result
 
 
 def method_fields(system: str, networks: Networks) -> dict[str, object]:

@@ -2,7 +2,8 @@
 
 A system (`ugatit`, ...) is a module of this package with `NETWORKS`, which maps the authors'
 network names to ours; `KINDS`, which maps the start of their names to the `Kind` of network; and
-optionally `combine(fields)`, which completes the fields of all networks. Keys come without the
+optionally `combine(fields)`, which completes the fields of all networks, and `repeat(networks)`,
+which adds the arrays that the authors store in several of their networks. Keys come without the
 "module." of DataParallel (see `plain`).
 """
 
