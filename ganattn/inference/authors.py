@@ -33,10 +33,10 @@ def read_authors(
     """Config and variables of an authors' checkpoint: a config with the files' sizes.
 
     files: one file or several. A file holds all networks by name, or one network, which its name
-    gives (latest_net_G_A.pth) or a prefix ("G_A=FILE"); MUNIT's gen_*.pt and dis_*.pt hold the
-    networks gen_a, gen_b, dis_a and dis_b, or those of another prefix ("gen=FILE"). A checkpoint of
-    TensorFlow is given as `find_tensorflow` takes it. Without a VGG19 file the perceptual loss is
-    off.
+    gives (latest_net_G_A.pth) or a prefix ("G_A=FILE"); gen_*.pt and dis_*.pt of UNIT and
+    MUNIT hold the networks gen_a, gen_b, dis_a and dis_b, or those of another prefix ("gen=FILE").
+    A checkpoint of TensorFlow is given as `find_tensorflow` takes it. Without a VGG file the
+    perceptual loss is off.
 
     config: answers what the files do not show, such as method.up_sampling of SPADE, and is not
     changed; None: the system's own, which answers nothing. given: the fields of config.method that

@@ -58,7 +58,7 @@ def to_authors(
             if not hasattr(module, "theirs") or module.theirs(ours, leaves) == theirs:
                 rows = _kind(module, theirs).rows(leaves, **options)
                 result[theirs] = names.to_theirs(theirs, leaves, rows)
-    return result
+    return module.repeat(result) if hasattr(module, "repeat") else result
 
 
 def method_fields(

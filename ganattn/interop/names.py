@@ -6,6 +6,7 @@ Optional are
 
 - `combine(fields, given)`, which completes the fields of all networks; given: fields of
   config.method that answer what arrays do not show (ConfigError where one is missing);
+- `repeat(networks)`, which adds the arrays that the authors store in several of their networks;
 - `theirs(name, leaves)`, the authors' name of one of our networks, where several names mean it;
 - `OPTIONS`, fields of config.method that the authors' keys depend on;
 - `FILES`, which maps the start of their names to the name of the file, with {network} for one
