@@ -177,7 +177,7 @@ class FAL(Paired):
         image = response = None
         rounds, responses = [], []
         for i in range(self.num_rounds):
-            round_keys = None if keys is None else jax.vmap(jax.random.fold_in, (0, None))(keys, i)
+            round_keys = None if keys is None else _keys_of_round(keys, i)
             output = apply(GENERATOR, code, image, response, round_keys)
             image, code = output.images, output.extras["code"]
             logits = apply(DISCRIMINATOR, jnp.concatenate([images, image], -1)).logits
@@ -193,3 +193,8 @@ def _is_of_decoder(path: tuple[str, ...]) -> bool:
     """Whether a leaf belongs to the layers that the authors' optimizer holds twice."""
     network, _, layer = path[:3]
     return network == GENERATOR and not layer.startswith(("feedback", "modulation"))
+
+
+def _keys_of_round(keys: Array, number: int) -> Array:
+    """A key for each of `keys`: one an example, or one for all."""
+    return jax.vmap(jax.random.fold_in, (0, None))(keys.reshape(-1), number).reshape(keys.shape)
