@@ -78,6 +78,31 @@ def in_float64(method):
     return method.create_state(jax.random.key(0), given)
 
 
+def filled(method, dtype=np.float64):
+    """{network: collections} of the networks' shapes, drawn by numpy: initializing compiles longer.
+
+    Statistics and vectors have their usual scale.
+    """
+    random = np.random.default_rng(0)
+    positive = {"batch_stats": (0.5, 1.5), "rho": (0.2, 0.8)}
+
+    def draw(collection, leaf):
+        if collection in positive:
+            return random.uniform(*positive[collection], leaf.shape)
+        values = random.normal(size=leaf.shape)
+        if collection == "spectral":
+            return values / np.linalg.norm(values)
+        return values * (0.3 if leaf.ndim < 2 else np.prod(leaf.shape[:-1]) ** -0.5)
+
+    return {
+        name: {
+            collection: jax.tree.map(lambda x, c=collection: draw(c, x).astype(dtype), tree)
+            for collection, tree in method.shapes(name).items()
+        }
+        for name in method.networks
+    }
+
+
 def train_on(method, batches, devices=1, backend=None):
     """(state, metrics of the last step) after a step on each batch; backend None: not mapped."""
     state = in_float64(method)

@@ -10,10 +10,12 @@ import itertools
 import json
 import tempfile
 
+import float64
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from reference import filled
 
 from ganattn import data, methods, parallel
 from ganattn.config import folder, from_dict, load, to_dict
@@ -70,8 +72,7 @@ def run(name):
     source = data.create(config)
     batches = [source(step) for step in range(STEPS)]
     source.close()
-    given = jax.device_get(jax.jit(method.create_state)(seed()).variables)
-    given = jax.tree.map(lambda leaf: leaf.astype(np.float64), given)
+    given = filled(method)
     traces = []
     store = Checkpoints(tempfile.mkdtemp())
 
@@ -192,8 +193,10 @@ def test_one_device_equals_many(name, x64):
     Its step is optimized, so this also shows that no result depends on how operations are fused.
     """
     method = dataclasses.replace(run(name).method, ema_decay=0.0)
-    step = jax.jit(method.train_step, compiler_options=OPTIMIZED)
     state = method.create_state(jax.random.key(0), run(name).given)
+    with float64.by_library():
+        lowered = jax.jit(method.train_step).lower(state, run(name).batches[0])
+    step = lowered.compile(compiler_options=OPTIMIZED)
     for batch, mapped in zip(run(name).batches, run(name).metrics, strict=True):
         state, metrics = step(state, batch)
         assert state.ema == {}
@@ -236,7 +239,7 @@ def draw(spec, count):
 
 def test_generated_images_have_their_shape_and_range_at_any_batch(name):
     method = run(name).method
-    variables = jax.jit(method.create_state)(seed()).variables
+    variables = filled(method, np.float32)
     generate = jax.jit(method.generate, static_argnames="direction")
     for direction in method.directions:
         specs = method.inputs(direction)
