@@ -81,6 +81,11 @@ VARIANTS = {
     "synthia2cityscape": dataset(
         "synthia2cityscape", image_size=512, cycle_weight=10.0, perceptual_weight=1.0
     ),
+    "selfie2anime": dataset("selfie2anime"),
+    "horse2zebra": dataset("horse2zebra"),
+    "cat2dog": dataset("cat2dog"),
+    "photo2portrait": dataset("photo2portrait"),
+    "photo2vangogh": dataset("photo2vangogh"),
     "nsgan": set_method(adversarial="cross_entropy"),
     "bfloat16": set_method(dtype="bfloat16"),
     "remat": set_method(remat=True),

@@ -43,7 +43,8 @@ class TableRow:
 
     "{data}" in config stands for the data set of the column. one_way: the system translates a to b
     only, so that the other direction is a run with exchanged domains. train: further arguments of
-    that command. lacks: metrics that the system does not have.
+    that command. lacks: metrics that the system does not have. columns: names of the columns that
+    it has; () for all.
     """
 
     name: str
@@ -52,10 +53,13 @@ class TableRow:
     one_way: bool = False
     train: str = ""
     lacks: Sequence[str] = ()
+    columns: Sequence[str] = ()
 
     def training(self, column: Column) -> "Training | None":
         """The training of a cell, None where there is nothing to train or to measure."""
         if not (self.config and column.metric) or column.metric in self.lacks:
+            return None
+        if self.columns and column.name not in self.columns:
             return None
         swap = self.one_way and column.direction == "b2a"
         options = " ".join(filter(None, (column.train, self.train)))
