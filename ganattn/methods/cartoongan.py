@@ -150,17 +150,18 @@ class CartoonGAN(Perceptual, TwoDomains):
         )
         state = self.update(state, "discriminator", gradients, {})
 
+        fixed = self.examples.vary({n: x for n, x in state.variables.items() if n != GENERATOR})
         terms = {}
         terms["adversarial"], cotangent = self._after_pretraining(
             state,
             jax.value_and_grad(self._adversarial_loss),
             fake,
-            state.variables[DISCRIMINATOR],
+            fixed[DISCRIMINATOR],
         )
         total = terms["adversarial"]
         if PERCEPTUAL in self.networks:
             terms["perceptual"], content_cotangent = jax.value_and_grad(self._content_loss)(
-                fake, state.variables[PERCEPTUAL], real["a"]
+                fake, fixed[PERCEPTUAL], real["a"]
             )
             weight = self.weights.perceptual
             total = total + weight * terms["perceptual"]  # eq. 2
