@@ -22,6 +22,7 @@ CASES = {
     ("guidance", "tiny,buffer"): "",
     ("guidance", "tiny,trainable"): "batch normalization mixes the examples of a part",
     ("spade", "tiny,instance_norm"): "",
+    ("cartoongan", "tiny"): "",
 }
 # It combines in every way: means, the pool of fakes and the buffer of attention maps.
 ON_TWO_DEVICES = ("guidance", "tiny,buffer")
