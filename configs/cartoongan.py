@@ -43,6 +43,7 @@ def get_config(variant: str = "") -> Config:
     optimizer.beta2 = 0.999
     optimizer.epoch_steps = 571  # batches of the smaller domain
     first, epoch = method.get_ref("pretrain_steps"), optimizer.get_ref("epoch_steps")
+    # As with PyTorch 0.4; with later versions that code reduces the rate one epoch earlier.
     optimizer.first_decay_step = 50 * epoch + first  # the rate is multiplied by decay_factor
     optimizer.second_decay_step = 75 * epoch + first  # and again
     optimizer.decay_factor = 0.1

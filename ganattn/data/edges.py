@@ -19,8 +19,9 @@ def smooth_edges(image: np.ndarray) -> np.ndarray:
     """The image (h, w, 3) uint8 with a Gaussian blur along its edges alone.
 
     Canny's edges are dilated by 5x5 pixels; inside, each pixel becomes the 5x5 Gaussian mean,
-    rounded down. Height and width are at least 3. Source: CartoonGAN section 3.2.1; sizes and
-    thresholds: znxlwm/pytorch-CartoonGAN.
+    rounded down. Height and width are at least 3. Source: CartoonGAN section 3.2; sizes and
+    thresholds: znxlwm/pytorch-CartoonGAN, whose script decodes a file once more as gray and resizes
+    both with OpenCV, without antialiasing: the pixels are the same for PNG files of the final size.
     """
     near_edge = dilate(detect_edges(to_gray(image)))
     return np.where(near_edge[..., None], blur(image), image)
