@@ -1,8 +1,8 @@
 """Names of the published CartoonGAN generators, and of znxlwm/pytorch-CartoonGAN.
 
 The published files STYLE_net_G_float.pth hold networks of BGR images: their channels are exchanged
-on the way. Files of the other code hold networks of RGB images; it has no standard names for them,
-so they are given as G_float=FILE and D=FILE.
+on the way. Files of the other code hold networks of RGB images; they are given as
+generator=generator_param.pkl and discriminator=discriminator_param.pkl.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,7 +19,11 @@ from ganattn.interop.names import (
     count,
 )
 
-NETWORKS = {"G_float": "generator_a2b", "D": "discriminator_b"}
+NETWORKS = {
+    "G_float": "generator_a2b",  # published
+    "generator": "generator_a2b",  # of znxlwm's code
+    "discriminator": "discriminator_b",
+}
 FIRST_BLOCK, FIRST_UP_NORM = 4, 12  # in the published files' names
 FROM_BGR = Layout(
     lambda x: x[:, ::-1].transpose(2, 3, 1, 0), lambda x: x.transpose(3, 2, 0, 1)[:, ::-1]
@@ -32,6 +36,13 @@ UP = {0: "up1_strided", 1: "up1_flat", 4: "up2_strided", 5: "up2_flat", 8: "outp
 DISCRIMINATOR = {
     0: "conv1", 2: "conv2", 4: "conv3", 7: "conv4", 9: "conv5", 12: "conv6", 15: "classifier"
 }  # fmt: skip
+
+
+def theirs(ours: str, keys: Collection[str]) -> str:
+    """The name that a network of ours has among theirs, by our paths."""
+    if ours == NETWORKS["discriminator"]:
+        return "discriminator"
+    return "G_float" if _is_published(keys) else "generator"
 
 
 def _generator(keys: Collection[str]) -> list[Row]:
@@ -113,6 +124,7 @@ def _count_blocks(keys: Collection[str]) -> int:
 
 
 KINDS = {
-    "G": Kind(_generator, _generator_fields),
-    "D": Kind(_discriminator, _discriminator_fields),
+    "G_float": Kind(_generator, _generator_fields),
+    "generator": Kind(_generator, _generator_fields),
+    "discriminator": Kind(_discriminator, _discriminator_fields),
 }
