@@ -10,8 +10,9 @@ epochs of the photos for the initialization phase and then 100 of the smaller do
 `method.pretrain_steps` and `optimizer.epoch_steps` for a data set that is not a variant here.
 `znxlwm` takes that code's generator, too.
 
-Expected: `quickstart` trains a small model on procedural images, with random features in place of
-VGG19's, in a few minutes on two CPU cores. The full schedule has not been run with this code.
+Expected: `quickstart`, with random features in place of VGG19's, leaves 0.139 of the procedural
+images' L1 distance inside the mask (one seed), after 9 minutes on two busy CPU cores. The full
+schedule has not been run with this code.
 """
 
 from ganattn.config import Config, base, choose, dataset, set_method, short, small
