@@ -38,6 +38,7 @@ def base() -> Config:
     data.layout = "unpaired"
     data.folders = ("A", "B")  # endings of the two domains' folders: trainA trainB
     data.swap = False  # exchange the domains
+    data.smooth_edges = False  # add "b_smooth": the images of domain b with blurred edges
     data.palette = ""  # colors of label ids in domain a: facades | spectrum; "" reads images
     data.path = ""  # folder with trainA trainB testA testB | TFDS name | .npz with a, b
     data.download = False  # let TFDS download a missing data set

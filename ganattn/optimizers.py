@@ -1,6 +1,6 @@
 """Optax chains of the papers: Adam with coupled L2, linear decay, delayed leaves, rho in [0, 1]."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -84,6 +84,22 @@ def step_decay(learning_rate: float, factor: float, every: int) -> optax.Schedul
     def schedule(count):
         power = jnp.asarray(count // every, jnp.result_type(float))
         return learning_rate * factor**power
+
+    return schedule
+
+
+def milestone_decay(
+    learning_rate: float, factor: float, milestones: Sequence[int]
+) -> optax.Schedule:
+    """Multiplies the rate by `factor` after each of `milestones` steps, as PyTorch's MultiStepLR.
+
+    Step s (from 1) uses learning_rate * factor ** (number of milestones below s).
+    """
+
+    def schedule(count):
+        past = sum(jnp.asarray(count >= milestone, jnp.result_type(float))
+                   for milestone in milestones)  # fmt: skip
+        return learning_rate * factor**past
 
     return schedule
 

@@ -83,7 +83,9 @@ def test_parts_give_what_the_batch_gives(x64, case, devices):
     assert_equal(comparable(state, case[0]), comparable(expected, case[0]), 1e-9)
 
 
-@pytest.mark.parametrize("case", [ON_TWO_DEVICES, ("cyclegan", "tiny,batch_norm")])
+@pytest.mark.parametrize(
+    "case", [ON_TWO_DEVICES, ("cyclegan", "tiny,batch_norm"), ("cartoongan", "tiny")]
+)
 def test_nothing_local_leaks_into_the_state_which_keeps_its_kind(case):
     method = method_of(*case, 2)
     mesh = parallel.create_mesh(jax.devices()[:2])

@@ -94,9 +94,10 @@ class Batches:
     def __call__(self, step: int) -> Batch:
         """The batch of a step; steps count from 0.
 
-        Arrays are (batch / processes, height, width, channels): "a" and "b" of two domains, "label"
-        and "image" and maybe "instance" of label maps, "image" of one domain. Images are float32 in
-        [-1, 1], ids int32. "index_DOMAIN" (batch / processes,) int32: which examples they are.
+        Arrays are (batch / processes, height, width, channels): "a" and "b" of two domains, maybe
+        "b_smooth", "label" and "image" and maybe "instance" of label maps, "image" of one domain.
+        Images are float32 in [-1, 1], ids int32. "index_DOMAIN" (batch / processes,) int32: which
+        examples they are.
         """
         if step != self._step:
             self._next.cancel()
@@ -182,6 +183,11 @@ def _check(config: ConfigDict) -> None:
         raise ConfigError(
             f"config.data.crop_size is {data.crop_size} and config.data.load_size "
             f"{data.load_size}: give a crop that fits inside the loaded image"
+        )
+    if data.smooth_edges and LAYOUTS[data.layout] is not two_domains:
+        raise ConfigError(
+            f"config.data.smooth_edges is True and config.data.layout {data.layout!r}: only "
+            "layouts of two domains have smoothed images"
         )
     if data.layout != "semantic" and data.aspect_ratio != 1:
         raise ConfigError(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from ml_collections import ConfigDict
 
-from ganattn.data import images
+from ganattn.data import edges, images
 from ganattn.errors import DataError
 from ganattn.processes import agree, gather_text, own_share
 
@@ -56,9 +56,13 @@ def numbered(count: int) -> list[str]:
 
 
 class ExampleSource(abc.ABC):
-    """The examples of one array of a batch: images, or the ids of label or instance maps."""
+    """The examples of one array of a batch: images, or the ids of label or instance maps.
+
+    smoothed: whether images get smoothed edges after they are resized, see `edges.smooth_edges`.
+    """
 
     ids: LabelIds | None
+    smoothed: bool
 
     @abc.abstractmethod
     def __len__(self) -> int:
@@ -81,7 +85,8 @@ class ExampleSource(abc.ABC):
         if self.ids is not None:
             return images.resize_ids(array, *size)
         if array.dtype == np.uint8 and array.shape[2:] == (3,):
-            return images.resize(array, *size, interpolation)
+            resized = images.resize(array, *size, interpolation)
+            return edges.smooth_edges(resized) if self.smoothed else resized
         if array.shape[:2] != size:
             raise DataError(
                 f"an array has {array.shape[:2]} pixels and cannot be resized: give arrays with "
@@ -108,7 +113,7 @@ class FileExamples(ExampleSource):
     sizes: (n, 2), heights and widths of ids; 0 for images. deep: the plain files are PNG files of
     16 bits. ids: set for label and instance maps. skipped: one line for each file that was left
     out. half: "left" or "right" where a file holds two images side by side. palette: (ids, 3)
-    uint8, the colors of files that hold label ids.
+    uint8, the colors of files that hold label ids. smoothed: see `ExampleSource`.
     """
 
     content: Sequence[Content]
@@ -119,6 +124,7 @@ class FileExamples(ExampleSource):
     skipped: Sequence[str] = ()
     half: str | None = None
     palette: np.ndarray | None = None
+    smoothed: bool = False
 
     def __len__(self) -> int:
         return len(self.content)
@@ -159,6 +165,7 @@ class ArrayExamples(ExampleSource):
     array: np.ndarray
     ids: LabelIds | None = None
     name: str = "image"
+    smoothed: bool = False
 
     def __len__(self) -> int:
         return len(self.array)
@@ -172,7 +179,7 @@ class ArrayExamples(ExampleSource):
 
     def is_ready(self, size: tuple[int, int]) -> bool:
         """Whether `array` holds what `read_resized` returns at (height, width)."""
-        return self.ids is None and self.array.shape[1:3] == size
+        return self.ids is None and not self.smoothed and self.array.shape[1:3] == size
 
     def select(self, indices: np.ndarray) -> Self:
         """Some of the examples, in the given order."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ganattn.data import images
+from ganattn.data.edges import smooth_edges
 from ganattn.data.examples import FileExamples, Preprocessing
 from ganattn.data.sampling import Draws
 from ganattn.errors import DataError
@@ -151,8 +152,10 @@ def _image_loader(
         )
         image = tf.ensure_shape(image, (None, None, 3))
         image = _resize(tf, image, load_size, interpolation)
+        if source.smoothed:
+            image = _smooth_edges(tf, image, load_size)
         image = tf.slice(image, tf.concat([corner, [0]], 0), (*crop_size, 3))
-        image = tf.clip_by_value(tf.round(image), 0.0, 255.0)
+        image = _round(tf, image)
         image = tf.cond(flip, lambda: tf.reverse(image, [1]), lambda: image)
         return image / 127.5 - 1
 
@@ -168,6 +171,18 @@ def _resize(tf: Any, image: Tensor, size: tuple[int, int], interpolation: str) -
     # Smoothing does nothing to an image that grows, but takes twice as long.
     grows = tf.reduce_all(tf.shape(image)[:2] <= size)
     return tf.cond(grows, lambda: resized(False), lambda: resized(True))
+
+
+def _round(tf: Any, image: Tensor) -> Tensor:
+    """float32 to whole numbers in [0, 255]."""
+    return tf.clip_by_value(tf.round(image), 0.0, 255.0)
+
+
+def _smooth_edges(tf: Any, image: Tensor, size: tuple[int, int]) -> Tensor:
+    """See `edges.smooth_edges`; (height, width, 3) float32 in about [0, 255] to the same."""
+    pixels = tf.cast(_round(tf, image), tf.uint8)
+    smooth = tf.numpy_function(smooth_edges, [pixels], tf.uint8, stateful=False)
+    return tf.cast(tf.ensure_shape(smooth, (*size, 3)), tf.float32)
 
 
 def _ids_loader(

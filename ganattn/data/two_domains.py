@@ -3,6 +3,9 @@
 unpaired: folders trainA trainB and, optionally, testA testB; `data.folders` names the endings.
 paired: the same, and every image has a namesake in the other folder. aligned: folders train and,
 optionally, test or val, whose files hold both domains side by side.
+
+With `data.smooth_edges`, training has a further array "b_smooth": the images of domain b with
+smoothed edges.
 """
 
 import dataclasses
@@ -21,6 +24,7 @@ from ganattn.data.palettes import palette
 from ganattn.data.sampling import DOMAINS
 from ganattn.errors import DataError
 
+SMOOTH = "b_smooth"  # the array of domain b's images with smoothed edges
 TEST_FOLDERS = ("test", "val")  # the first one that exists is read
 Domains = Mapping[str, FileExamples | ArrayExamples]
 
@@ -30,7 +34,7 @@ def from_folder(path: Path, data: ConfigDict) -> DataSet:
     endings = ("",) if data.layout == "aligned" else data.folders
     tests = [p for p in TEST_FOLDERS if any((path / f"{p}{end}").is_dir() for end in endings)]
     test = _part(path, tests[0], data) if tests else {}
-    return _data_set(_part(path, "train", data), test, data.layout != "unpaired")
+    return _data_set(_part(path, "train", data), test, data, data.layout != "unpaired")
 
 
 def _part(path: Path, part: str, data: ConfigDict) -> dict[str, FileExamples]:
@@ -97,7 +101,7 @@ def from_tfds(data: ConfigDict) -> DataSet:
         {name[-1].lower(): each for name, each in examples.items() if name.startswith(part)}
         for part in ("train", "test")
     )
-    return _data_set(train, test, paired=False)
+    return _data_set(train, test, data, paired=False)
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], data: ConfigDict, where: str) -> DataSet:
@@ -114,7 +118,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], data: ConfigDict, where: str) 
         names = [f"{domain}{kind}" for domain in DOMAINS for kind in ("", "_truth", "_mask")]
         truth = {name: arrays[f"test_{name}"] for name in names}
         truth = {name: x if x.dtype == bool else to_float(x) for name, x in truth.items()}
-    return _data_set(train, test, data.layout != "unpaired", truth)
+    return _data_set(train, test, data, data.layout != "unpaired", truth)
 
 
 def procedural(config: ConfigDict) -> dict[str, np.ndarray]:
@@ -127,7 +131,13 @@ def procedural(config: ConfigDict) -> dict[str, np.ndarray]:
 
 
 def _data_set(
-    train: Domains, test: Domains, paired: bool, truth: dict[str, np.ndarray] | None = None
+    train: Domains,
+    test: Domains,
+    data: ConfigDict,
+    paired: bool,
+    truth: dict[str, np.ndarray] | None = None,
 ) -> DataSet:
     train_by_domain, test_by_domain = ({d: {d: x[d]} for d in sorted(x)} for x in (train, test))
+    if data.smooth_edges:
+        train_by_domain["b"][SMOOTH] = dataclasses.replace(train["b"], smoothed=True)
     return DataSet(train_by_domain, test_by_domain, paired, truth)

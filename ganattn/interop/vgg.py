@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ganattn.errors import ForeignFileError
 from ganattn.interop.names import conv_rows, to_ours
 from ganattn.interop.torch_files import read_torch
-from ganattn.networks.vgg import CONVOLUTIONS, CONVOLUTIONS_16
+from ganattn.networks.vgg import CONTENT_CONVOLUTIONS, CONVOLUTIONS, CONVOLUTIONS_16
 
 
 def read_vgg19(path: str | os.PathLike) -> dict:
@@ -15,6 +15,14 @@ def read_vgg19(path: str | os.PathLike) -> dict:
     Raises ForeignFileError for a file of another kind.
     """
     return _read("vgg19", path, CONVOLUTIONS)
+
+
+def read_vgg19_content(path: str | os.PathLike) -> dict:
+    """Variables of `networks.vgg.VGG19ContentFeatures` from torchvision's vgg19 checkpoint.
+
+    Raises ForeignFileError for a file of another kind.
+    """
+    return _read("vgg19", path, CONTENT_CONVOLUTIONS)
 
 
 def read_vgg16(path: str | os.PathLike) -> dict:

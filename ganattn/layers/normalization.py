@@ -50,16 +50,16 @@ def mix_instance_and_layer(
     return ((x - mean) * scale + shift).astype(dtype)
 
 
-def instance_norm(features: Array) -> Array:
+def instance_norm(features: Array, epsilon: float = EPSILON) -> Array:
     """Instance normalization (Ulyanov et al. 2016) without parameters, with biased variance.
 
-    features: (n, h, w, c).
+    features: (n, h, w, c). epsilon: added to the variance.
     """
     dtype = features.dtype
     x = features.astype(statistics_dtype(dtype))
     mean = x.mean((1, 2), keepdims=True)
     variance = jnp.square(x - mean).mean((1, 2), keepdims=True)
-    return ((x - mean) * lax.rsqrt(variance + EPSILON)).astype(dtype)
+    return ((x - mean) * lax.rsqrt(variance + epsilon)).astype(dtype)
 
 
 class InstanceNorm(nn.Module):

@@ -12,14 +12,16 @@ from ganattn.methods.base import Method
 from ganattn.state import Variables
 
 PERCEPTUAL = "perceptual"  # name of the network
+RANDOM = "random"  # in place of a file: fixed random weights
 
 
 @dataclasses.dataclass(frozen=True)
 class Perceptual(Method):
     """A method that has a network "perceptual" where its loss has a weight.
 
-    perceptual_weights: file of the network's weights, read when training starts. Subclasses set
-    perceptual_file, which says what it is, and read_perceptual, which reads it.
+    perceptual_weights: file of the network's weights, read when training starts; "random" draws
+    weights that stay as they are, for trials without the file. Subclasses set perceptual_file,
+    which says what it is, and read_perceptual, which reads it.
     """
 
     perceptual_weights: str = ""
@@ -28,11 +30,11 @@ class Perceptual(Method):
     read_perceptual: ClassVar[Callable[[str], Variables]]
 
     def initialize(self, name: str, rng: Array) -> Any:
-        """Fresh variables of one network; VGG's are read from their file.
+        """Fresh variables of one network; VGG's are read from their file, or random.
 
         Raises ConfigError when config.method.perceptual_weights names no file.
         """
-        if name != PERCEPTUAL:
+        if name != PERCEPTUAL or self.perceptual_weights == RANDOM:
             return super().initialize(name, rng)
         if not self.perceptual_weights:
             raise ConfigError(
