@@ -29,7 +29,8 @@ def get_config(variant: str = "") -> Config:
     method.discriminator_width = method.get_ref("width") + 0  # the authors' ndf; defaults to width
     method.discriminator_layers = 3  # strided convolutions of "patch": 3 see 70x70 pixels
     method.norm = "instance"  # instance | batch
-    method.dropout = False  # in the residual blocks, while training
+    method.dropout = False  # in the residual blocks
+    method.test_dropout = True  # whether dropout remains in translation, drawn by a seed
     method.test_statistics = "batch"  # of batch norm: batch (each image's own) | running
     method.image_size = 256  # pixels, a multiple of 4
     method.adversarial = "least_squares"  # least_squares | cross_entropy
@@ -90,6 +91,7 @@ VARIANTS = {
     "classic": _classic,
     "batch_norm": set_method(norm="batch"),
     "dropout": set_method(dropout=True),
+    "eval": set_method(test_statistics="running", test_dropout=False),  # the authors' --eval
     "no_identity": set_method(lambda_identity=0.0),
     "no_pool": set_method(pool_size=0),
     "pixel": set_method(discriminator="pixel"),

@@ -26,6 +26,10 @@ code was developed (voidstrike/pytorch-CycleGAN-and-pix2pix): the buffer, of uns
 learned network enlarges. With `bilinear` added, maps are scaled to [0, 1] and interpolated, as they
 are at F0.
 
+Translation follows the authors' test code: `buffer` runs a generator under a constant map
+(`discriminator_guided` under the map that the discriminator gives for a first translation), and
+trainable attention maps an image by its own statistics (`eval`: by the averages of training).
+
 The options of the learning-rate schedule are those of CycleGAN.
 
 Expected: `in_iteration,quickstart` stopped after 400 steps leaves 0.224 of the procedural images'
@@ -51,6 +55,8 @@ def get_config(variant: str = "") -> Config:
     method.guidance = "buffer"  # buffer | in_iteration | decomposed: the origin of the maps
     method.buffer_size_a = 3_000  # images of domain a whose maps are stored, for "buffer"
     method.buffer_size_b = 3_000  # images of domain b
+    method.test_guidance = "constant"  # of new images with "buffer": constant | discriminator
+    method.test_statistics = "batch"  # of trainable_attn: batch (each image's own) | running
     method.fusion_stage = "F0"  # where a map enters the generator: F0 (its input) to F4
     method.upsampler = "bilinear"  # bilinear | learned (of F1 to F4): how maps are enlarged
     method.upsampler_width = 64  # channels of the learned one
@@ -123,6 +129,8 @@ VARIANTS = {
     "f3": _fusion("F3"),
     "f4": _fusion("F4"),
     "bilinear": set_method(upsampler="bilinear"),
+    "discriminator_guided": set_method(test_guidance="discriminator"),
+    "eval": set_method(test_statistics="running"),  # the authors' --eval
     "reconstructions": set_method(reconstruction_weight=0.5),
     "bfloat16": set_method(dtype="bfloat16"),
     "remat": set_method(remat=True),

@@ -7,6 +7,8 @@ Images of domain a are translated to domain b; image k of one domain belongs to 
 other. Values are those of the authors' PyTorch code: 100 epochs at a constant rate and 100 in which
 it falls; set `optimizer.epoch_steps` to the number of pairs for a data set that is not a variant
 here. `classic` follows the authors' code of 2020 to 2025, whose decay starts one epoch early.
+Translation keeps dropout and normalizes each image by its own statistics, as the paper (section
+3.3) and the authors' test code do; `eval` does neither, as that code with --eval.
 
 Expected: 1,000 steps of `facades,unet128` with `method.width=32` take 13 minutes on two CPU cores,
 and the L1 distance falls from 0.381 to 0.344. A step takes 88 GFLOP and 1.8 GB. The full schedule
@@ -28,7 +30,8 @@ def get_config(variant: str = "") -> Config:
     method.discriminator_width = method.get_ref("width") + 0  # the authors' ndf; defaults to width
     method.discriminator_layers = 3  # strided convolutions of "patch": 3 see 70x70 pixels
     method.norm = "batch"  # batch | instance
-    method.dropout = True  # in the decoder, while training
+    method.dropout = True  # in the decoder
+    method.test_dropout = True  # whether dropout remains in translation, drawn by a seed
     method.test_statistics = "batch"  # of batch norm: batch (each image's own) | running
     method.image_size = 256  # pixels, a multiple of 2^num_downs
     method.adversarial = "cross_entropy"  # least_squares | cross_entropy
@@ -62,6 +65,7 @@ VARIANTS = {
     "instance_norm": set_method(norm="instance"),
     "no_dropout": set_method(dropout=False),
     "running_statistics": set_method(test_statistics="running"),
+    "eval": set_method(test_statistics="running", test_dropout=False),  # the authors' --eval
     "pixel": set_method(discriminator="pixel"),
     "bfloat16": set_method(dtype="bfloat16"),
     "tiny": _tiny,

@@ -25,6 +25,7 @@ from ganattn.methods.families.image_translation import (
     create_discriminator,
     create_optimizer,
     real_and_fake,
+    translation_keys,
 )
 from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_pyramid
 from ganattn.methods.families.two_domains import (
@@ -48,16 +49,20 @@ class CycleGAN(TwoDomains):
     pool of earlier ones, as the authors' loop does. `memory` is an `ImagePool` for each domain, or
     {} when the pool's size is 0.
 
+    `generate` follows the authors' test code, which translates one image at a time by networks in
+    training mode; with their defaults, instance normalization without dropout, modes are equal.
+
     adversarial: a key of `losses.ADVERSARIAL`. norm: "instance" or "batch". dropout: whether the
-    residual blocks have it in training. test_statistics: with batch normalization, "batch"
-    translates each image by its own statistics, as the authors' test code does, "running" by the
-    averages of training.
+    residual blocks have it. test_dropout: whether that remains in `generate`. test_statistics: of
+    batch normalization in `generate`, "batch" for those of each image, "running" for the averages
+    of training. The authors' --eval is "running" without dropout.
     """
 
     weights: CycleWeights = dataclasses.field(default_factory=CycleWeights)
     adversarial: str = "least_squares"
     norm: str = "instance"
     dropout: bool = False
+    test_dropout: bool = True
     test_statistics: str = "batch"
 
     @classmethod
@@ -91,6 +96,11 @@ class CycleGAN(TwoDomains):
             **cls.values_of(method),
         )
 
+    @property
+    def draws_noise(self) -> bool:
+        """Whether dropout is applied in `generate`."""
+        return self.dropout and self.test_dropout
+
     def create_memory(self, dtype: Any) -> Tree:
         return self.create_pools(dtype)
 
@@ -113,10 +123,14 @@ class CycleGAN(TwoDomains):
         return state.replace(memory=memory), {**metrics, **terms}
 
     def _translate(self, variables, inputs, direction, rng) -> Output:
-        """Without dropout. attention: with SPAP those of `Pooled`, (n, h/2, w/2, 1) in [0, 1]."""
+        """With SPAP, attention has the maps of `Pooled`, (n, h/2, w/2, 1) in [0, 1].
+
+        rng draws the dropout of each example; without it all have the same fixed one.
+        """
         name, images = f"generator_{direction}", inputs["image"]
+        keys = translation_keys(self.examples, rng, images) if self.draws_noise else None
         statistics = TEST_STATISTICS[self.test_statistics]
-        return self.networks[name].apply(variables[name], images, statistics=statistics)
+        return self.networks[name].apply(variables[name], images, keys, statistics)
 
     def _generator_loss(self, generators, carried, discriminators, of_discriminators, real, rng):
         trained, carried = {**generators, **discriminators}, {**carried, **of_discriminators}

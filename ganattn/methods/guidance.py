@@ -31,7 +31,11 @@ from ganattn.methods.base import (
     images_spec,
 )
 from ganattn.methods.families.guided_domains import GuidedDomains
-from ganattn.methods.families.image_translation import create_optimizer
+from ganattn.methods.families.image_translation import (
+    TEST_GUIDANCE,
+    TEST_STATISTICS,
+    create_optimizer,
+)
 from ganattn.methods.families.two_domains import (
     DISCRIMINATORS,
     DOMAINS,
@@ -80,6 +84,12 @@ class Guidance(GuidedDomains):
     buffer_sizes: number of images of domains a and b in the buffer. reconstruction_weight: of the
     loss by which discriminators also classify reconstructions as fake (the authors' use_rec).
 
+    `generate` follows the authors' test code: "in_iteration" guides as in training, by
+    discriminators in training mode on one image at a time; "buffer" runs the generators alone,
+    under a constant map that the paper does not mention. test_guidance: of "buffer", a key of
+    `TEST_GUIDANCE`. test_statistics: of the batch normalization in trainable attention, "batch" for
+    those of each image, "running" for the averages of training (the authors' --eval).
+
     The supplement says neither which scheme made the paper's numbers nor how maps are scaled. Where
     the code is incomplete, this class differs: each map is scaled by its own extremes, not by those
     of the batch (the code is written for batches of one), and a constant map becomes 0, not NaN.
@@ -90,6 +100,8 @@ class Guidance(GuidedDomains):
     weights: CycleWeights = dataclasses.field(default_factory=CycleWeights)
     buffer_sizes: tuple[int, int] = (0, 0)
     reconstruction_weight: float = 0.0
+    test_guidance: str = "constant"
+    test_statistics: str = "batch"
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
@@ -134,7 +146,10 @@ class Guidance(GuidedDomains):
         return spec
 
     def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
-        return (*super().networks_for(direction), self._guide(self.direction(direction)))
+        names = super().networks_for(direction)
+        if self.guidance == "buffer" and self.test_guidance == "constant":
+            return names
+        return (*names, self._guide(self.direction(direction)))
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
         channels = 4 if self.blend == "alpha" and name in GENERATORS else 3
@@ -198,22 +213,22 @@ class Guidance(GuidedDomains):
         """attention is "guidance", the map that guides the generator, (n, h, w, 1) in [0, 1].
 
         The map is that of the source domain's discriminator. The buffer has none for a new image:
-        there the target domain's discriminator gives the map, of a first translation under a map of
-        1/2 (as the authors' code tests); without its weights this translation is returned, and no
-        attention. The decomposed scheme does so without guidance of the first translation. Raises
-        ConfigError where the discriminator is indispensable. A learned up-sampler reads the
-        unscaled map.
+        it is translated under a constant map (a learned up-sampler reads one of 1/4), and there is
+        no attention; or the target domain's discriminator gives the map, of this translation. The
+        decomposed scheme has the latter, without guidance of the first translation. Raises
+        ConfigError where the discriminator is missing.
         """
         name, guide = f"generator_{direction}", self._guide(direction)
         guiding_images = images = inputs["image"]
         if self.guidance != "in_iteration":
             first = (images, self._map_of_new(images))
             (guiding_images,) = self._generate(variables[name], name, first)
-            if guide not in variables:
+            if self.guidance == "buffer" and self.test_guidance == "constant":
                 return Output(guiding_images)
-        elif guide not in variables:
+        if guide not in variables:
             raise ConfigError(f"guidance by {guide} needs its weights: give them with {name}'s")
-        output = self.networks[guide].apply(variables[guide], guiding_images)
+        statistics = TEST_STATISTICS[self.test_statistics]
+        output = self.networks[guide].apply(variables[guide], guiding_images, statistics)
         attention = to_unit_range(output.heatmap)
         scaled = self._scale(output.heatmap)
         (translation,) = self._generate(variables[name], name, (images, scaled))
@@ -301,6 +316,8 @@ def _check(config: ConfigDict) -> None:
     check(config, "method.discriminator", choices=GUIDED_DISCRIMINATORS)
     check(config, "method.blend", choices=BLENDS)
     check(config, "method.guidance", choices=SCHEMES)
+    check(config, "method.test_guidance", choices=TEST_GUIDANCE)
+    check(config, "method.test_statistics", choices=TEST_STATISTICS)
     check(config, "method.fusion_stage", choices=STAGES)
     check(config, "method.upsampler", choices=UPSAMPLERS)
     check(config, "method.image_size", multiple_of=_multiple(method), least=24)

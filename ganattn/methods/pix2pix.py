@@ -1,30 +1,25 @@
 """pix2pix: translation learned from pairs (Isola et al., CVPR 2017)."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Self
 
-from jax import Array
 from ml_collections import ConfigDict
 
 from ganattn.config import check
-from ganattn.methods.base import DTYPES, Output
+from ganattn.methods.base import DTYPES
 from ganattn.methods.families import image_translation
 from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
 from ganattn.networks.unet import UNetGenerator
-from ganattn.state import Variables
 
 
 @dataclasses.dataclass(frozen=True)
 class Pix2Pix(Paired):
     """`Paired` with a PatchGAN discriminator; eq. 4 of the paper is the objective.
 
-    norm: of both networks. test_statistics: with batch normalization, "batch" translates each image
-    by its own statistics, as the authors' test code does, "running" by the averages of training.
+    norm: of both networks, "instance" or "batch".
     """
 
     norm: str = "batch"
-    test_statistics: str = "batch"
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
@@ -47,7 +42,3 @@ class Pix2Pix(Paired):
     def joint(self) -> bool:
         """With instance normalization no layer mixes examples."""
         return self.norm == "instance"
-
-    def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
-        statistics = image_translation.TEST_STATISTICS[self.test_statistics]
-        return self.networks[GENERATOR].apply(variables[GENERATOR], images, statistics=statistics)

@@ -253,18 +253,22 @@ def test_translation_gives_the_map_that_guided_it(golden_folder):
         method.generate(variables, inputs, "a2c")
 
 
-def test_a_new_image_is_guided_by_its_first_translation():
-    method = method_of("tiny,buffer")
-    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
-    images = batches(1, 2, np.float32)[0]["a"]
-    generate = quick_jit(method.generate)
-    output = generate(variables, {"image": images})
-    first, attention = quick_jit(partial(first_translation, method))(variables, 1.5 * images)
+def test_the_discriminator_guides_a_new_image_on_request():
+    constant, guided = (method_of(f"tiny,buffer{v}") for v in ("", ",discriminator_guided"))
+    variables = quick_jit(constant.create_state)(jax.random.key(0)).variables
+    inputs = {"image": batches(1, 2, np.float32)[0]["a"]}
+    first, attention = quick_jit(partial(first_translation, constant))(
+        variables, 1.5 * inputs["image"]
+    )
+    alone = {"generator_a2b": variables["generator_a2b"]}
+    output = quick_jit(constant.generate)(alone, inputs)
+    assert output.heatmap is None and constant.networks_for("a2b") == ("generator_a2b",)
+    np.testing.assert_allclose(output.images, first, atol=1e-5)
+    output = quick_jit(guided.generate)(variables, inputs)
     np.testing.assert_allclose(output.heatmap, enlarge(attention, 32, 32), atol=1e-4)
-    alone = generate({"generator_a2b": variables["generator_a2b"]}, {"image": images})
-    assert alone.heatmap is None
-    assert method.networks_for("a2b") == ("generator_a2b", "discriminator_b")
-    np.testing.assert_allclose(alone.images, first, atol=1e-5)
+    assert guided.networks_for("a2b") == ("generator_a2b", "discriminator_b")
+    with pytest.raises(ConfigError, match="discriminator_b needs its weights"):
+        guided.generate(alone, inputs)
 
 
 def test_files_of_the_authors_go_there_and_back(golden):
@@ -320,12 +324,12 @@ def test_nothing_local_leaks_into_the_state(name, variant):
     [
         ("guidance", variant)
         for variant in (
-            "pha_alpha", "in_iteration,mult", "unguided", "alpha", "f1", "f2,in_iteration", "f3",
-            "f4,bilinear", "reconstructions", "decomposed,mult", "in_iteration,bfloat16",
-            "in_iteration,remat",
+            "pha_alpha", "in_iteration,mult", "unguided", "alpha,discriminator_guided", "f1",
+            "f2,in_iteration", "f3", "f4,bilinear", "reconstructions", "decomposed,mult",
+            "in_iteration,bfloat16", "in_iteration,remat",
         )
     ]
-    + [("guidance_supervised", "bfloat16")],
+    + [("guidance_supervised", v) for v in ("bfloat16", "trainable,discriminator_guided")],
 )  # fmt: skip
 def test_variants_keep_the_state_as_it_is(name, variant):
     fields = {"num_residual_blocks": 4} if "f3" in variant else {}
@@ -337,8 +341,13 @@ def test_variants_keep_the_state_as_it_is(name, variant):
     new, metrics = jax.eval_shape(method.train_step, state, batch)
     assert shapes(new) == shapes(state)
     assert {"generator/total", "discriminator/total"} <= set(metrics)
-    output = jax.eval_shape(method.generate, state.variables, {"image": batch["a"]})
-    assert output.images.shape == (2, 32, 32, 3) and output.heatmap.shape == (2, 32, 32, 1)
+    used = {network: state.variables[network] for network in method.networks_for()}
+    output = jax.eval_shape(method.generate, used, {"image": batch["a"]})
+    assert output.images.shape == (2, 32, 32, 3)
+    maps = {name: each.shape for name, each in output.attention.items()}
+    expected = "attention" if name == "guidance_supervised" else "guidance"
+    alone = {"unguided", "f1", "f3", "f4,bilinear", "reconstructions"}
+    assert maps == ({} if variant in alone else {expected: (2, 32, 32, 1)})
 
 
 def test_the_buffer_needs_numbered_images():
@@ -360,6 +369,9 @@ def test_the_buffer_needs_numbered_images():
         ("guidance", {"upsampler": "learned"}, "'learned' at fusion stage F0"),
         ("guidance", {"guidance": "decomposed", "blend": "alpha"}, "'decomposed' with blend 'al"),
         ("guidance", {"guidance": "decomposed", "fusion_stage": "F1"}, "'rmult' at stage F1"),
+        ("guidance", {"test_guidance": "none"}, "test_guidance is 'none'"),
+        ("guidance", {"test_statistics": "image"}, "test_statistics is 'image'"),
+        ("guidance_supervised", {"test_guidance": "none"}, "test_guidance is 'none'"),
         ("guidance", {"dtype": "float16"}, "dtype is 'float16'"),
         ("guidance", {"image_size": 30}, "image_size is 30"),
         ("guidance", {"image_size": 36, "discriminator": "trainable_attn"}, "multiple of 8"),

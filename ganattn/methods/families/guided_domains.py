@@ -14,6 +14,10 @@ from ganattn.methods.families.two_domains import DISCRIMINATORS, DOMAINS, TwoDom
 from ganattn.state import Tree
 
 LEARNED_START = 0.25  # of the unscaled maps of images that were not visited (attn_cycle_gan_v3)
+# The constant map under which the authors' test code translates an image without a map in the
+# buffer: images times 1.5, which is 1 + the mean of a map in [0, 1], or the ones of a new buffer.
+# With interpolated maps, F1 to F4 multiply features by the same 1.5.
+TEST_VALUES = {"rmult": 0.5, "mult": 1.0, "alpha": 1.0, "none": 1.0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +49,8 @@ class GuidedDomains(TwoDomains):
         """The map under which an image that was never visited is translated first."""
         if self.guidance == "decomposed":
             return self._without_map(images)
-        return self._constant_map(images, LEARNED_START if self.upsampler == "learned" else 0.5)
+        is_learned = self.upsampler == "learned"
+        return self._constant_map(images, LEARNED_START if is_learned else TEST_VALUES[self.blend])
 
     def _without_map(self, images: Array) -> Any:
         """What stands for the map of a pass without guidance."""

@@ -4,6 +4,7 @@ Source: junyanz/pytorch-CycleGAN-and-pix2pix.
 """
 
 import flax.linen as nn
+import jax
 import optax
 from jax import Array
 from ml_collections import ConfigDict
@@ -14,9 +15,14 @@ from ganattn.layers.normalization import NORMS
 from ganattn.methods.base import DTYPES
 from ganattn.networks.patchgan import PatchDiscriminator, PixelDiscriminator
 from ganattn.optimizers import Delay, adam, epoch_decay
+from ganattn.parallel import Examples
 
-# config.method.test_statistics -> `statistics` of `BatchNorm`.
+# config.method.test_statistics -> `statistics` of `BatchNorm`. The authors' test code translates
+# one image at a time with networks in training mode: "batch". With --eval it is "running".
 TEST_STATISTICS = {"batch": "image", "running": "running"}
+# config.method.test_guidance: what guides the generator for an image that has no map in a buffer,
+# a constant map as in the authors' test code, or the discriminator's map of a first translation.
+TEST_GUIDANCE = ("constant", "discriminator")
 
 
 def create_discriminator(method: ConfigDict) -> nn.Module:
@@ -39,6 +45,11 @@ def create_optimizer(
         optimizer.scheduler_step,
     )
     return adam(schedule, optimizer.beta1, optimizer.beta2, weight_decay=0.0, delay=delay)
+
+
+def translation_keys(examples: Examples, rng: Array | None, images: Array) -> Array:
+    """Dropout keys for `generate`: (n,), one an image; without `rng` one fixed key, (), for all."""
+    return jax.random.key(0) if rng is None else examples.keys(rng, len(images))
 
 
 def real_and_fake(adversarial: str, real: Array, fake: Array) -> Array:
