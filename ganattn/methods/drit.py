@@ -1,7 +1,7 @@
 """DRIT: unpaired translation by disentangled content and attributes (Lee et al., ECCV 2018)."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import jax
@@ -302,23 +302,27 @@ class DRIT(AttributeTranslation):
         total = losses.binary_cross_entropy(b, True) + losses.binary_cross_entropy(a, False)
         return total, ({}, as_metrics("content_discriminator", {"adversarial": total}, total))
 
-    def _fool(self, variables, network: str, images: Array) -> Any:
-        """The generator's adversarial term, summed over scales."""
-        logits = self.networks[network].apply(variables[network], images).logits
-        return sum(losses.binary_cross_entropy(scale, True) for scale in logits)
+    def _fool(self, variables, network: str, fakes: Sequence[Array]) -> Any:
+        """The generator's adversarial term of equally many fakes of each kind, summed over kinds.
+
+        It is summed over scales too.
+        """
+        output = self.networks[network].apply(variables[network], jnp.concatenate(fakes))
+        real = (losses.binary_cross_entropy(scale, True) for scale in output.logits)
+        return len(fakes) * sum(real)
 
     def _guided_loss(self, contents, attributes, images, variables, real):
         """The terms without drawn attributes, for fixed discriminators."""
         terms = dict.fromkeys(METRICS["generator"][:5], 0.0)
         terms["divergence"] = attributes[1]
-        network = self.networks[CONTENT_DISCRIMINATOR]
-        for domain in OTHER:
-            fake, content = images["fake"][domain], contents[domain]
-            terms["adversarial"] += self._fool(variables, f"discriminator_{domain}", fake)
-            logits = network.apply(variables[CONTENT_DISCRIMINATOR], content).logits
-            # Section 3.1, as the cross entropy to 1/2.
-            both = (losses.binary_cross_entropy(logits, label) for label in (True, False))
-            terms["content_adversarial"] += sum(both) / 2
+        network, both = self.networks[CONTENT_DISCRIMINATOR], jnp.concatenate([*contents.values()])
+        logits = network.apply(variables[CONTENT_DISCRIMINATOR], both).logits
+        # Section 3.1, as the cross entropy to 1/2, summed over domains.
+        for label in (True, False):
+            terms["content_adversarial"] += losses.binary_cross_entropy(logits, label)
+        for domain, content in contents.items():
+            fakes = [images["fake"][domain]]
+            terms["adversarial"] += self._fool(variables, f"discriminator_{domain}", fakes)
             # Section 3.2, then the self-reconstruction of section 3.3.
             terms["cross_cycle"] += losses.mean_absolute(images["cycle"][domain], real[domain])
             terms["reconstruction"] += losses.mean_absolute(images["same"][domain], real[domain])
@@ -328,11 +332,9 @@ class DRIT(AttributeTranslation):
     def _random_loss(self, random, variables, draws):
         """The terms with drawn attributes, for fixed discriminators."""
         terms = {"adversarial_random": 0.0, "latent": 0.0}
-        for domain in OTHER:
-            fakes = random["fake"][domain]
-            for fake in fakes:
-                network = f"random_discriminator_{domain}"
-                terms["adversarial_random"] += self._fool(variables, network, fake)
+        for domain, fakes in random["fake"].items():
+            network = f"random_discriminator_{domain}"
+            terms["adversarial_random"] += self._fool(variables, network, fakes)
             # Latent regression of section 3.3, of the means alone.
             terms["latent"] += losses.mean_absolute(random["latent"][domain], draws["z_random"])
             if self.weights.mode_seeking:
@@ -392,7 +394,7 @@ def _clip(norm: float) -> optax.GradientTransformation:
     """PyTorch's clip_grad_norm_: by min(1, norm / (global norm + 1e-6))."""
 
     def clip(updates, _):
-        factor = jnp.minimum(1.0, norm / (optax.global_norm(updates) + 1e-6))
+        factor = jnp.minimum(1.0, norm / (optax.tree.norm(updates) + 1e-6))
         return jax.tree.map(lambda x: x * factor.astype(x.dtype), updates)
 
     return optax.stateless(clip)
