@@ -74,6 +74,7 @@ def _quickstart(config):
 
 def _tiny(config):
     small(config, width=2, attribute_size=2, discriminator_width=2, **_SMALL)
+    config.method.update(num_residual_blocks=0, discriminator_layers=1)
     short(config, steps=4, every=2)
     # Eight pairs; the first step updates the content discriminator alone.
     config.data.batch_size = 16

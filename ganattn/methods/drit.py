@@ -32,7 +32,7 @@ from ganattn.networks.drit import (
     UnnormalizedDiscriminator,
     smallest_content,
 )
-from ganattn.optimizers import adam, epoch_decay
+from ganattn.optimizers import adam, clip_norm, epoch_decay
 from ganattn.state import TrainState, Tree
 
 CONTENT_DISCRIMINATOR = "content_discriminator"
@@ -231,10 +231,10 @@ class DRIT(AttributeTranslation):
         )
         gradients, again, from_images = pull_guided(cotangents)
         codes, divergence = to_attributes
-        (encoder,) = pull_contents(_add(to_contents, again))
-        (attribute,) = pull_attributes((_add(codes, from_images), divergence))
-        gradients[CONTENT] = _add(gradients[CONTENT], encoder)
-        attribute = {ATTRIBUTE: _add(gradients.pop(ATTRIBUTE), attribute)}
+        (encoder,) = pull_contents(optax.tree.add(to_contents, again))
+        (attribute,) = pull_attributes((optax.tree.add(codes, from_images), divergence))
+        gradients[CONTENT] = optax.tree.add(gradients[CONTENT], encoder)
+        attribute = {ATTRIBUTE: optax.tree.add(gradients.pop(ATTRIBUTE), attribute)}
 
         second = jax.grad(self._random_loss, has_aux=True)
         cotangents, random_terms = second(random, state.variables, draws)
@@ -338,22 +338,9 @@ class DRIT(AttributeTranslation):
             # Latent regression of section 3.3, of the means alone.
             terms["latent"] += losses.mean_absolute(random["latent"][domain], draws["z_random"])
             if self.weights.mode_seeking:
-                term = _mode_seeking(fakes, (draws["z_random"], draws["z_random2"]))
+                term = losses.mode_seeking(fakes, (draws["z_random"], draws["z_random2"]))
                 terms["mode_seeking"] = terms.get("mode_seeking", 0.0) + term
         return self._total(terms), terms
-
-
-def _mode_seeking(images: tuple[Array, Array], codes: tuple[Array, Array]) -> Array:
-    """How little two translations differ, relative to their attributes; the mean over examples.
-
-    Source: Mao et al. 2019, eq. 2, inverted.
-    """
-    distances = [jnp.abs(one - other).mean(range(1, one.ndim)) for one, other in (images, codes)]
-    return jnp.mean(1 / (distances[0] / distances[1] + 1e-5))
-
-
-def _add(one: Tree, other: Tree) -> Tree:
-    return jax.tree.map(jnp.add, one, other)
 
 
 def _full_steps(epoch_steps: int, d_iter: int) -> int:
@@ -385,25 +372,14 @@ def _optimizers(optimizer: ConfigDict, full_steps: int) -> dict[str, optax.Gradi
         )
         schedule = epoch_decay(rate, start, total, count)
         chain = adam(schedule, optimizer.beta1, optimizer.beta2, optimizer.weight_decay)
-        clip = _clip(optimizer.content_clip_norm)
+        clip = clip_norm(optimizer.content_clip_norm)
         chains[group] = optax.chain(clip, chain) if is_content else chain
     return chains
-
-
-def _clip(norm: float) -> optax.GradientTransformation:
-    """PyTorch's clip_grad_norm_: by min(1, norm / (global norm + 1e-6))."""
-
-    def clip(updates, _):
-        factor = jnp.minimum(1.0, norm / (optax.tree.norm(updates) + 1e-6))
-        return jax.tree.map(lambda x: x * factor.astype(x.dtype), updates)
-
-    return optax.stateless(clip)
 
 
 def _check(config: ConfigDict) -> None:
     """Raises ConfigError for values outside their range."""
     method = config.method
-    check(config, "method.concat", choices=(True, False))
     positive = ("width", "attribute_size", "discriminator_width", "discriminator_layers")
     for field in (*positive, "num_scales", "d_iter", "content_discriminator_kernel"):
         check(config, f"method.{field}", least=1)
