@@ -91,11 +91,8 @@ def golden_run():
 
 def test_losses_equal_the_authors():
     numbers, (states, metrics) = file(), golden_run()
-    first = {name: float(value) for name, value in metrics[0].items()}
-    assert {name for name, value in first.items() if value} == {
-        "content_discriminator/adversarial",
-        "content_discriminator/total",
-    }
+    first = {name.split("/")[0] for name, value in metrics[0].items() if value}
+    assert first == {"content_discriminator"}
     for i, values in enumerate(metrics):
         for ours, (theirs, weight) in TERMS.items():
             if f"step{i}/{theirs[0]}" in numbers:
@@ -118,8 +115,8 @@ def test_parameters_equal_the_authors_after_all_steps():
 
 def moments_of(state, group, name):
     """Adam's two moments of one of our arrays."""
-    leaves = flatten(state.opt_state[group])
-    return [next(x for p, x in leaves.items() if f"{m}/{name}" in p) for m in ("mu", "nu")]
+    leaves = flatten(state.opt_state[group]).items()
+    return [np.asarray(next(x for p, x in leaves if f"{m}/{name}" in p)) for m in ("mu", "nu")]
 
 
 def test_gradients_equal_the_authors():
@@ -159,7 +156,7 @@ def test_the_content_discriminators_gradient_is_clipped():
             (old, _), (new, _) = (
                 moments_of(states[j], "content_discriminator", name) for j in (i, i + 1)
             )
-            squares += np.square(2 * np.asarray(new) - old - DECAY * np.asarray(weight)).sum()
+            squares += np.square(2 * new - old - DECAY * np.asarray(weight)).sum()
         norms.append(squares**0.5)
     expected = [float(numbers[f"step{i}/disContent_grad_norm"]) for i in range(4)]
     assert expected[0] > 5 and max(expected[1:]) < 5
