@@ -32,6 +32,8 @@ NETWORKS = {
 }
 FILES = {"": "{step:05d}.pth"}
 PER_CHANNEL = Layout(np.ravel, lambda x: x.reshape(-1, 1, 1))
+# A transposed 1x1 convolution, (in, out, 1, 1), is a plain one.
+TRANSPOSED_POINTWISE = Layout(lambda x: x.transpose(2, 3, 0, 1), lambda x: x.transpose(2, 3, 0, 1))
 _CONVS = (("1", "conv1"), ("5", "conv2"))  # of a residual block
 
 
@@ -58,7 +60,7 @@ def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
     concat, blocks = _is_concat(arrays), _decoder_blocks(arrays)
     if concat:
         features = arrays["dec_share.0.model.1.bias"].shape[0]
-        size = arrays["decA1.0.model.1.bias"].shape[0] - features
+        size = (arrays["decA2.0.model.0.weight"].shape[0] - features) // 2  # concatenated twice
     else:
         features, size = arrays["mlpA.0.weight"].shape
     output = "decA4.0" if concat else f"decA{blocks + 1}.2"
@@ -141,7 +143,7 @@ def _generator(keys: Collection[str]) -> list[Row]:
                 Row(f"{up}.model.1.weight", f"params/{ours}/up{i}_norm/gamma", PER_CHANNEL),
                 Row(f"{up}.model.1.bias", f"params/{ours}/up{i}_norm/beta", PER_CHANNEL),
             ]
-        table += conv_rows(output, f"{ours}/output", TRANSPOSED_CONV)
+        table += conv_rows(output, f"{ours}/output", TRANSPOSED_POINTWISE)
     return table
 
 
