@@ -7,8 +7,8 @@
 code, which has the mode seeking of DRIT++ by default; "no_ms" is the paper. A step is an iteration
 of their loop, which updates the content discriminator alone in two of three.
 
-Expected: `quickstart` trains a small model on procedural images in a few minutes on two CPU cores.
-The full schedule of 1,200 epochs has not been run with this code.
+`quickstart` is a small model on procedural images. Neither it nor the full schedule of 1,200 epochs
+has been run to its end with this code.
 """
 
 from ganattn.config import Config, base, choose, dataset, set_method, short, small
