@@ -84,6 +84,18 @@ def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
     return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
 
 
+def mode_seeking(images: Sequence[Array], codes: Sequence[Array]) -> Array:
+    """How little two images differ, relative to their codes; the mean over examples.
+
+    images: two (n, h, w, c), from codes: two (n, size). Source: Mao et al. 2019, eq. 2, inverted
+    for each example, as in DRIT++'s code.
+    """
+    image, code = (
+        jnp.abs(one - other).mean(tuple(range(1, one.ndim))) for one, other in (images, codes)
+    )
+    return jnp.mean(1 / (image / code + 1e-5))
+
+
 class AdversarialLoss(NamedTuple):
     """discriminator: of logits and is_real. generator: of logits of fakes."""
 

@@ -136,6 +136,16 @@ def adam(
     )
 
 
+def clip_norm(norm: float) -> optax.GradientTransformation:
+    """PyTorch's clip_grad_norm_: scales gradients by min(1, norm / (their global norm + 1e-6))."""
+
+    def clip(updates, _):
+        factor = jnp.minimum(1.0, norm / (optax.tree.norm(updates) + 1e-6))
+        return jax.tree.map(lambda x: x * factor.astype(x.dtype), updates)
+
+    return optax.stateless(clip)
+
+
 def delayed(
     inner: optax.GradientTransformation, start_step: int, is_late: Callable[[tuple[str, ...]], bool]
 ) -> optax.GradientTransformation:

@@ -121,5 +121,9 @@ def _networks(argument: str, system: str) -> dict[str, Any]:
         return {name or match[1]: content}  # type: ignore[index]
     kind = _KIND.match(Path(path).name)
     prefix = name or (kind[1] if kind else "")
-    networks = {key: value for key, value in content.items() if isinstance(value, Mapping)}
+    networks = {
+        key: value
+        for key, value in content.items()
+        if isinstance(value, Mapping) and "param_groups" not in value  # of an optimizer
+    }
     return {f"{prefix}_{key}" if prefix else key: value for key, value in networks.items()}
