@@ -141,6 +141,8 @@ def epoch_schedule(config: Config, learning_rate: float, epoch_steps: int) -> No
     optimizer.learning_rate = learning_rate
     optimizer.beta1 = 0.5
     optimizer.beta2 = 0.999
+    optimizer.schedule = "linear"  # linear | step | plateau | cosine (the authors' lr_policy)
+    optimizer.decay_epochs = 50  # of "step": epochs until a tenth of the rate (lr_decay_iters)
     optimizer.epoch_steps = epoch_steps  # steps for which the decaying rate is held
     optimizer.decay_start_step = 100 * optimizer.get_ref("epoch_steps")  # negative never decays
     optimizer.total_steps = 200 * optimizer.get_ref("epoch_steps")  # length of the training

@@ -1,6 +1,7 @@
 """Scalar losses of arrays. Reductions are means unless noted, as in the authors' code."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -42,6 +43,26 @@ def hinge(logits: Array, is_real: bool) -> Array:
     return jnp.mean(jax.nn.relu(1 - logits if is_real else 1 + logits))
 
 
+def wasserstein(logits: Array, is_real: bool) -> Array:
+    """Mean of -logits for real and of logits for fake images.
+
+    logits: any shape, unbounded. Source: Arjovsky et al. 2017, eq. 3; gan_mode wgangp of
+    pytorch-CycleGAN-and-pix2pix and w of SPADE's code.
+    """
+    return -jnp.mean(logits) if is_real else jnp.mean(logits)
+
+
+def gradient_penalty(gradients: Array) -> Array:
+    """Mean squared distance of the norm of each example's gradient to 1.
+
+    gradients: (n, ...), of a discriminator's summed logits by its images. Source: Gulrajani et al.
+    2017, eq. 3; the constant under the root, 1e-16 a number, is that of cal_gradient_penalty in
+    pytorch-CycleGAN-and-pix2pix.
+    """
+    squares = jnp.square(gradients + 1e-16).reshape(len(gradients), -1)
+    return jnp.mean(jnp.square(jnp.sqrt(squares.sum(-1)) - 1))
+
+
 def feature_matching(fake: Sequence[Sequence[Array]], real: Sequence[Sequence[Array]]) -> Array:
     """Mean over scales of the summed mean absolute differences of a discriminator's features.
 
@@ -65,16 +86,26 @@ def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
     return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
 
 
-class LatentLoss(NamedTuple):
+class AdversarialLoss(NamedTuple):
     """discriminator: of logits and is_real. generator: of logits of fakes."""
 
     discriminator: Callable[[Array, bool], Array]
     generator: Callable[[Array], Array]
 
 
+def _symmetric(loss: Callable[[Array, bool], Array]) -> AdversarialLoss:
+    """The generator's loss is the discriminator's with fakes labeled as real."""
+    return AdversarialLoss(loss, partial(loss, is_real=True))
+
+
+_HINGE = AdversarialLoss(hinge, partial(wasserstein, is_real=True))
 # Of images from latent vectors. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018
 LATENT = {
-    "non_saturating": LatentLoss(binary_cross_entropy, lambda x: binary_cross_entropy(x, True)),
-    "hinge": LatentLoss(hinge, lambda x: -jnp.mean(x)),
+    "non_saturating": _symmetric(binary_cross_entropy),
+    "hinge": _HINGE,
 }
 ADVERSARIAL = {"least_squares": least_squares, "cross_entropy": binary_cross_entropy}
+# Of images from images, in the code of CycleGAN and pix2pix (gan_mode lsgan, vanilla, wgangp).
+TRANSLATION = {**ADVERSARIAL, "wasserstein": wasserstein}
+# Of images from label maps, in SPADE's code (gan_mode hinge, ls, original, w).
+SYNTHESIS = {"hinge": _HINGE, **{name: _symmetric(loss) for name, loss in TRANSLATION.items()}}

@@ -232,7 +232,8 @@ def _move(average: Array, value: Array) -> Array:
 class Normalization:
     """The normalization of a network, with the statistics of one application.
 
-    kind: "instance" (no parameters) or "batch". statistics, axis_name, gamma_init: of `BatchNorm`.
+    kind: "instance" (no parameters), "batch" or "none" (the identity). statistics, axis_name,
+    gamma_init: of `BatchNorm`.
     """
 
     kind: str
@@ -242,13 +243,16 @@ class Normalization:
 
     @property
     def conv_bias(self) -> bool:
-        """Whether convolutions have biases: only where the normalization has none."""
+        """Whether convolutions have biases: with instance normalization, as in the authors' code.
+
+        With "none" they have no biases there either.
+        """
         return self.kind == "instance"
 
     def __call__(self, features: Array, name: str) -> Array:
         """Normalizes (n, h, w, c) inside a compact module; `name` holds the parameters."""
-        if self.kind == "instance":
-            return instance_norm(features)
+        if self.kind != "batch":
+            return instance_norm(features) if self.kind == "instance" else features
         norm = BatchNorm(self.axis_name, gamma_init=self.gamma_init, name=name)
         return norm(features, self.statistics)
 

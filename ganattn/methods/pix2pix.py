@@ -7,11 +7,9 @@ from typing import Self
 from jax import Array
 from ml_collections import ConfigDict
 
-from ganattn.config import check
-from ganattn.methods.base import DTYPES, Output
+from ganattn.methods.base import Output
 from ganattn.methods.families import image_translation
 from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
-from ganattn.networks.unet import UNetGenerator
 from ganattn.state import Variables
 
 
@@ -29,11 +27,8 @@ class Pix2Pix(Paired):
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
         method = config.method
-        check(config, "method.num_downs", least=2)
-        image_translation.check_config(config, multiple=1 << method.num_downs)
-        generator = UNetGenerator(
-            method.width, method.num_downs, method.norm, dtype=DTYPES[method.dtype]
-        )
+        image_translation.check_config(config)
+        generator = image_translation.create_generator(method)
         discriminator = image_translation.create_discriminator(method)
         groups = {"generator": (GENERATOR,), "discriminator": (DISCRIMINATOR,)}
         return cls(
@@ -45,8 +40,8 @@ class Pix2Pix(Paired):
 
     @property
     def joint(self) -> bool:
-        """With instance normalization no layer mixes examples."""
-        return self.norm == "instance"
+        """Without batch normalization no layer mixes examples."""
+        return self.norm != "batch"
 
     def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
         statistics = image_translation.TEST_STATISTICS[self.test_statistics]

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from ganattn.layers.attention import blend
-from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
+from ganattn.layers.convolution import Conv, ConvTranspose
 from ganattn.layers.dropout import dropout
+from ganattn.layers.initialization import WeightInit
 from ganattn.layers.normalization import Normalization
 from ganattn.networks.outputs import GeneratorOutput
 
@@ -21,11 +22,14 @@ class ResNetBlock(nn.Module):
     norm: Normalization
     site: int = 0
     dtype: Any = None
+    weight_init: WeightInit = WeightInit()
 
     @nn.compact
     def __call__(self, x: Array, dropout_keys: Array | None = None) -> Array:
         """x (n, h, w, features); dropout_keys (n,), or None without dropout."""
-        options = {"use_bias": self.norm.conv_bias, **DCGAN_INITS, "dtype": self.dtype}
+        options = {
+            "use_bias": self.norm.conv_bias, **self.weight_init.conv(), "dtype": self.dtype,
+        }  # fmt: skip
         y = Conv(self.features, 3, padding=1, **options, name="conv1")(x)
         y = nn.relu(self.norm(y, "norm1"))
         y = dropout(y, dropout_keys, self.site)
@@ -37,7 +41,8 @@ class ResNetGenerator(nn.Module):
     """Two strided convolutions, residual blocks, two transposed convolutions.
 
     width: channels of the first layer (the authors' ngf). Images may have any number of channels.
-    norm: "instance" or "batch"; the latter takes its statistics over the devices of `axis_name`.
+    norm: "instance", "batch" or "none"; "batch" takes its statistics over the devices of
+    `axis_name`. num_residual_blocks: 9 is the authors' resnet_9blocks, 6 their resnet_6blocks.
     Stages are "stem", "down1", "down2", "block1" and so on, "up1" and "up2". pyramid: a module of
     `layers.pyramid`, applied to the features of stage `pyramid_after`; its attention maps are
     returned. guided_after: the stage whose features are multiplied by 1 + a given attention map.
@@ -55,6 +60,12 @@ class ResNetGenerator(nn.Module):
     remat: bool = False
     axis_name: str | None = None
     dtype: Any = None
+    weight_init: WeightInit = WeightInit()
+
+    @property
+    def multiple(self) -> int:
+        """What divides the height and width of images."""
+        return 4
 
     @nn.compact
     def __call__(
@@ -80,8 +91,9 @@ class ResNetGenerator(nn.Module):
             attention_maps.update(pooled.attentions)
             return pooled.features
 
-        norm = Normalization(self.norm, statistics, self.axis_name)
-        options = {"use_bias": norm.conv_bias, **DCGAN_INITS, "dtype": self.dtype}
+        init = self.weight_init
+        norm = Normalization(self.norm, statistics, self.axis_name, init.scale)
+        options = {"use_bias": norm.conv_bias, **init.conv(), "dtype": self.dtype}
         block = nn.remat(ResNetBlock) if self.remat else ResNetBlock
 
         x = Conv(self.width, 7, padding=3, **options, name="stem")(images)
@@ -93,10 +105,12 @@ class ResNetGenerator(nn.Module):
             x = finish(f"down{i}", nn.relu(norm(down(x), f"down{i}_norm")))
         for i in range(self.num_residual_blocks):
             name = f"block{i + 1}"
-            x = block(4 * self.width, norm, i, self.dtype, name=name)(x, dropout_keys)
+            module = block(4 * self.width, norm, i, self.dtype, init, name=name)
+            x = module(x, dropout_keys)
             x = finish(name, x)
         for i in (1, 2):
-            up = ConvTranspose(self.width << (2 - i), 3, **options, name=f"up{i}")
+            transposed = {**options, **init.transposed()}
+            up = ConvTranspose(self.width << (2 - i), 3, **transposed, name=f"up{i}")
             x = finish(f"up{i}", nn.relu(norm(up(x), f"up{i}_norm")))
         output = Conv(self.channels, 7, padding=3, **{**options, "use_bias": True}, name="output")
         return GeneratorOutput(jnp.tanh(output(x)), attention_maps)
