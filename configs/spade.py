@@ -25,6 +25,8 @@ def get_config(variant: str = "") -> Config:
     method.name = "spade"
     method.width = 64  # channels of the generator's last block (the authors' ngf)
     method.discriminator_width = 64  # channels of its first layer (the authors' ndf)
+    method.discriminator_layers = 4  # of each scale, without the classifier (n_layers_D)
+    method.discriminator_scales = 2  # copies on images of full size, half size, ... (num_D)
     method.num_classes = 35  # label ids are 0 to this number - 1
     method.condition_channels = 0  # take an image of that many channels in place of label ids
     method.use_dontcare = False  # one more class: what the label files call 255
@@ -37,8 +39,11 @@ def get_config(variant: str = "") -> Config:
     method.test_statistics = "running"  # of batch norm: running | batch
     method.use_vae = False  # GauGAN: an encoder turns an image into a style
     method.latent_size = 256  # numbers in a style
-    method.feature_matching_weight = 10.0  # of the distance between discriminator features
-    method.perceptual_weight = 10.0  # of the distance between VGG19 features; 0 needs no VGG19
+    # hinge | cross_entropy | least_squares | wasserstein (gan_mode hinge, original, ls, w)
+    method.adversarial = "hinge"
+    method.generator_every = 1  # steps, in an epoch, to an update of the generator (D_steps_per_G)
+    method.feature_matching_weight = 10.0  # of discriminator features; 0 is no_ganFeat_loss
+    method.perceptual_weight = 10.0  # of VGG19 features; 0 needs no VGG19 (no_vgg_loss)
     method.perceptual_weights = ""  # torchvision's vgg19 .pth file
     method.divergence_weight = 0.05  # of the style's divergence from a normal distribution
     method.dtype = "float32"  # of the computation (bfloat16); parameters and statistics: float32
@@ -47,8 +52,8 @@ def get_config(variant: str = "") -> Config:
     optimizer = config.optimizer
     optimizer.learning_rate = 2e-4  # of both networks without ttur
     optimizer.ttur = True  # half of that rate for the generator, twice for the discriminator
-    optimizer.beta1 = 0.0  # of Adam; the authors' without TTUR: 0.5
-    optimizer.beta2 = 0.9  # and 0.999
+    optimizer.beta1 = 0.0  # of Adam, see no_ttur
+    optimizer.beta2 = 0.9
     optimizer.epoch_steps = 2_975  # steps for which the decaying rate is held
     optimizer.decay_start_step = 100 * optimizer.get_ref("epoch_steps")  # negative never decays
     optimizer.total_steps = 200 * optimizer.get_ref("epoch_steps")  # length of the training
@@ -87,6 +92,11 @@ def _tiny(config):
     config.data.flip = True
 
 
+def _no_ttur(config):
+    """The authors' no_TTUR, which also has other moments."""
+    config.optimizer.update(ttur=False, beta1=0.5, beta2=0.999)
+
+
 _SQUARE = {"crop_size": 256, "aspect_ratio": 1.0, "use_instances": False}
 _HALF = (50, 50)
 VARIANTS = {
@@ -100,7 +110,9 @@ VARIANTS = {
         "celebamask", 28_000, 16, load=30, epochs=_HALF, num_classes=19,
         **{**_SQUARE, "crop_size": 512},
     ),
-    "deepfashion": _dataset("deepfashion", 30_000, 32, epochs=_HALF, num_classes=20, **_SQUARE),
+    "deepfashion": _dataset(  # of DAGAN's code; SPADE's has no such data set
+        "deepfashion", 30_000, 32, load=30, epochs=_HALF, num_classes=20, **_SQUARE
+    ),
     "facades": _dataset("facades", 400, 4, load=30, epochs=_HALF, num_classes=13, **_SQUARE),
     "facades1024": _dataset(
         "facades", 400, 4, load=30, epochs=_HALF, num_classes=13, **{**_SQUARE, "crop_size": 1024}
@@ -108,6 +120,8 @@ VARIANTS = {
     "gaugan": set_method(use_vae=True),
     "instance_norm": set_method(norm="instance"),
     "no_perceptual": set_method(perceptual_weight=0.0),
+    "no_feature_matching": set_method(feature_matching_weight=0.0),
+    "no_ttur": _no_ttur,
     "bfloat16": set_method(dtype="bfloat16"),
     "remat": set_method(remat=True),
     "tiny": _tiny,

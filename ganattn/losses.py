@@ -1,7 +1,6 @@
 """Scalar losses of arrays. Reductions are means unless noted, as in the authors' code."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -95,10 +94,10 @@ class AdversarialLoss(NamedTuple):
 
 def _symmetric(loss: Callable[[Array, bool], Array]) -> AdversarialLoss:
     """The generator's loss is the discriminator's with fakes labeled as real."""
-    return AdversarialLoss(loss, partial(loss, is_real=True))
+    return AdversarialLoss(loss, lambda logits: loss(logits, True))
 
 
-_HINGE = AdversarialLoss(hinge, partial(wasserstein, is_real=True))
+_HINGE = AdversarialLoss(hinge, lambda logits: wasserstein(logits, True))
 # Of images from latent vectors. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018
 LATENT = {
     "non_saturating": _symmetric(binary_cross_entropy),
