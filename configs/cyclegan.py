@@ -8,6 +8,8 @@ such as cycle_gan/horse2zebra. Values are those of the authors' PyTorch code: 10
 constant rate and 100 in which it falls; an epoch has as many steps as the larger domain has images,
 so set `optimizer.epoch_steps` for a data set that is not a variant here, and divide it by the batch
 size. `classic` follows the authors' code of 2020 to 2025, whose decay starts one epoch early.
+`resnet6`, `unet256` and `unet128` are the authors' other values of netG, and `wgan_gp` is their
+wgangp with the gradient penalty, which their models never call.
 
 Expected: `quickstart` stopped after 400 steps leaves 0.165 of the procedural images' L1 distance
 inside the mask, 0.152 with an identity loss (means of three seeds). A step at 256 pixels takes

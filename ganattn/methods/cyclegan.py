@@ -49,6 +49,13 @@ class CycleGAN(TwoDomains):
     pool of earlier ones, as the authors' loop does. `memory` is an `ImagePool` for each domain, or
     {} when the pool's size is 0.
 
+    Where the paper and the authors' PyTorch code differ, the code is followed: the identity loss is
+    on for all data (section 5.2: for paintings to photos only), the rate falls to a 101st part of
+    itself (section 7.1: to 0), and only the 7x7 convolutions and the residual blocks have
+    reflection padding (section 7.2: all). The halved loss of the discriminators is in both. The
+    authors' models with gan_mode wgangp never call their gradient penalty, so its weight is 0; its
+    place in the loss, where there is a weight, is chosen here.
+
     adversarial: a key of `losses.TRANSLATION`. gradient_penalty_weight: of WGAN-GP's penalty on
     each discriminator, on mixtures of real and pooled fake images; 0 skips its pass. norm:
     "instance", "batch" or "none". dropout: whether the generators have it in training.

@@ -17,6 +17,13 @@ from ganattn.state import Variables
 class Pix2Pix(Paired):
     """`Paired` with a PatchGAN discriminator; eq. 4 of the paper is the objective.
 
+    Where the paper and the authors' PyTorch code differ, the code is followed: dropout is in the
+    decoder levels of 8 times the width but the innermost (section 6.1.1: in the first three levels
+    of the decoder), no norm follows the innermost strided convolution, and the rate falls in the
+    second 100 epochs (section 3.3 has no schedule). The discriminator's loss is halved in both. The
+    authors' models with gan_mode wgangp never call their gradient penalty, so its weight is 0; its
+    place in the loss, where there is a weight, is chosen here.
+
     norm: of both networks. test_statistics: with batch normalization, "batch" translates each image
     by its own statistics, as the authors' test code does, "running" by the averages of training.
     """

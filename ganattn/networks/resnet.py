@@ -47,7 +47,8 @@ class ResNetGenerator(nn.Module):
     `layers.pyramid`, applied to the features of stage `pyramid_after`; its attention maps are
     returned. guided_after: the stage whose features are multiplied by 1 + a given attention map.
     remat: recompute residual blocks in the backward pass instead of storing them.
-    Source: CycleGAN appendix 7.2 (c7s1-64, d128, d256, 9 R256, u128, u64, c7s1-3).
+    Source: CycleGAN appendix 7.2 (c7s1-64, d128, d256, 9 R256, u128, u64, c7s1-3); strided
+    convolutions have zero padding as in the authors' code, where the appendix says reflection.
     """
 
     width: int = 64

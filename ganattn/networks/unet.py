@@ -16,6 +16,9 @@ from ganattn.networks.outputs import GeneratorOutput
 class UNetGenerator(nn.Module):
     """Strided 4x4 convolutions to 1/2^num_downs, transposed ones back, and skip connections.
 
+    The innermost strided convolution has no norm, as in the authors' code; the paper's list of
+    layers (appendix 6.1.1) has one there, and dropout in the first three levels of the decoder.
+
     width: channels of the first layer (the authors' ngf); level i has width * 2^(i - 1), at most
     8 times the width. num_downs: 8 is the authors' unet_256, 7 their unet_128. Dropout is
     applied in the decoder levels of 8 times the width, except the innermost. norm: "instance",
