@@ -35,7 +35,8 @@ def get_config(variant: str = "") -> Config:
     method.norm = "instance"  # instance | batch | none, of both kinds of networks
     method.init = "normal"  # of weights: normal | xavier | kaiming | orthogonal (init_type)
     method.init_gain = 0.02  # standard deviation of "normal", factor of xavier and orthogonal
-    method.dropout = False  # in the generators, while training
+    method.dropout = False  # in the blocks of "resnet", the decoder of "unet"
+    method.test_dropout = True  # whether dropout remains in translation, drawn by a seed
     method.test_statistics = "batch"  # of batch norm: batch (each image's own) | running
     method.image_size = 256  # pixels, a multiple of 4, with "unet" of 2^num_downs
     # least_squares | cross_entropy | wasserstein (the authors' gan_mode: lsgan, vanilla, wgangp)
@@ -47,9 +48,16 @@ def get_config(variant: str = "") -> Config:
     method.pool_size = 50  # earlier fakes of each domain that the discriminators may be shown
     method.pyramid = "none"  # in the generators, see spap_cyclegan.py: aspp | spap_c2f | spap_f2c
     method.pyramid_rates = (6, 12, 18)  # pixels between the taps of its atrous convolutions
-    method.pyramid_start_step = 0  # until then they and the atrous ones keep their initial values
+    method.pyramid_reduction = 16  # channels over hidden channels of SPAP's attention
+    method.pyramid_shared_attention = False  # one attention net for all fuses of SPAP
+    method.pyramid_second_map = False  # equation 5 as printed: a fuse has a map for each feature
+    method.pyramid_fuse_convolution = True  # a convolution after each fuse of SPAP
+    method.pyramid_start_step = 0  # until then SPAP and the atrous ones keep initial values
     method.atrous_discriminator = False  # atrous convolutions beside the third layer of "patch"
-    method.atrous_rates = (3, 5, 7)  # pixels between their taps
+    method.aspp_discriminator = False  # ASPP behind that layer instead
+    method.atrous_rates = (3, 5, 7)  # pixels between the taps of either
+    method.aspp_residual = False  # SPAP's equation 6 for ASPP, too, in both networks
+    method.delay_aspp = False  # ASPP waits for pyramid_start_step, too
     method.dtype = "float32"  # of the computation (bfloat16); parameters and statistics: float32
     method.remat = False  # recompute residual blocks in the backward pass: less memory, more time
 
@@ -91,6 +99,7 @@ VARIANTS = {
     "classic": _classic,
     "batch_norm": set_method(norm="batch"),
     "dropout": set_method(dropout=True),
+    "eval": set_method(test_statistics="running", test_dropout=False),  # the authors' --eval
     "no_identity": set_method(lambda_identity=0.0),
     "no_pool": set_method(pool_size=0),
     "pixel": set_method(discriminator="pixel"),

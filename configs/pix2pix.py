@@ -9,6 +9,8 @@ it falls; set `optimizer.epoch_steps` to the number of pairs for a data set that
 here. `classic` follows the authors' code of 2020 to 2025, whose decay starts one epoch early.
 `unet128`, `resnet9` and `resnet6` are the authors' other values of netG; `wgan_gp` is their wgangp
 with the gradient penalty, which their models never call.
+Translation keeps dropout and normalizes each image by its own statistics, as the paper (section
+3.3) and the authors' test code do; `eval` does neither, as that code with --eval.
 
 Expected: 1,000 steps of `facades,unet128` with `method.width=32` take 13 minutes on two CPU cores,
 and the L1 distance falls from 0.381 to 0.344. A step takes 88 GFLOP and 1.8 GB. The full schedule
@@ -34,7 +36,8 @@ def get_config(variant: str = "") -> Config:
     method.norm = "batch"  # batch | instance | none, of both networks
     method.init = "normal"  # of weights: normal | xavier | kaiming | orthogonal (init_type)
     method.init_gain = 0.02  # standard deviation of "normal", factor of xavier and orthogonal
-    method.dropout = True  # in the decoder of "unet", the blocks of "resnet", while training
+    method.dropout = True  # in the decoder of "unet", the blocks of "resnet"
+    method.test_dropout = True  # whether dropout remains in translation, drawn by a seed
     method.test_statistics = "batch"  # of batch norm: batch (each image's own) | running
     method.image_size = 256  # pixels, a multiple of 2^num_downs, with "resnet" of 4
     # cross_entropy | least_squares | wasserstein (the authors' gan_mode: vanilla, lsgan, wgangp)
@@ -74,6 +77,7 @@ VARIANTS = {
     "instance_norm": set_method(norm="instance"),
     "no_dropout": set_method(dropout=False),
     "running_statistics": set_method(test_statistics="running"),
+    "eval": set_method(test_statistics="running", test_dropout=False),  # the authors' --eval
     "pixel": set_method(discriminator="pixel"),
     "bfloat16": set_method(dtype="bfloat16"),
     "tiny": _tiny,

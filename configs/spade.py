@@ -40,6 +40,7 @@ def get_config(variant: str = "") -> Config:
     method.test_statistics = "running"  # of batch norm: running | batch
     method.use_vae = False  # GauGAN: an encoder turns an image into a style
     method.latent_size = 256  # numbers in a style
+    method.test_style = "sampled"  # of an example image: sampled by the encoder's variance | mean
     # hinge | cross_entropy | least_squares | wasserstein (gan_mode hinge, original, ls, w)
     method.adversarial = "hinge"
     method.generator_every = 1  # steps, in an epoch, to an update of the generator (D_steps_per_G)
@@ -110,9 +111,6 @@ VARIANTS = {
     "celebamask": _dataset(
         "celebamask", 28_000, 16, load=30, epochs=_HALF, num_classes=19,
         **{**_SQUARE, "crop_size": 512},
-    ),
-    "deepfashion": _dataset(  # of DAGAN's code; SPADE's has no such data set
-        "deepfashion", 30_000, 32, load=30, epochs=_HALF, num_classes=20, **_SQUARE
     ),
     "facades": _dataset("facades", 400, 4, load=30, epochs=_HALF, num_classes=13, **_SQUARE),
     "facades1024": _dataset(

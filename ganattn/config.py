@@ -52,6 +52,7 @@ def base() -> Config:
     data.aspect_ratio = 1.0  # width over height; other than 1 for "semantic" only
     data.interpolation = "bilinear"  # bilinear | bicubic, antialiased when shrinking (as Pillow)
     data.flip = True  # mirror half of the images left to right
+    data.shuffle = True  # False takes the examples in their order, the same in every epoch
     data.on_error = "stop"  # on a corrupt image: stop | skip
     data.cache = False  # keep decoded images in memory; needs no TensorFlow
     data.workers = 0  # threads of the input pipeline; 0 lets tf.data choose
@@ -232,9 +233,18 @@ def find(name: str) -> Path:
 
 def load(path: str | os.PathLike, variant: str = "") -> Config:
     """Runs `get_config(variant)` of a config file."""
+    return _module(path).get_config(variant)
+
+
+def variants(path: str | os.PathLike) -> dict[str, Variant]:
+    """The variants of a config file by their names, for a config that is built on it."""
+    return dict(_module(path).VARIANTS)
+
+
+def _module(path: str | os.PathLike) -> Any:
     spec = importlib.util.spec_from_file_location("config_file", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is not a Python file: give a config file with get_config")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(variant)
+    return module

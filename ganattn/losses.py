@@ -48,18 +48,21 @@ def wasserstein(logits: Array, is_real: bool) -> Array:
     logits: any shape, unbounded. Source: Arjovsky et al. 2017, eq. 3; gan_mode wgangp of
     pytorch-CycleGAN-and-pix2pix and w of SPADE's code.
     """
-    return -jnp.mean(logits) if is_real else jnp.mean(logits)
+    return jnp.mean(-logits if is_real else logits)
 
 
-def gradient_penalty(gradients: Array) -> Array:
-    """Mean squared distance of the norm of each example's gradient to 1.
+def gradient_penalty(gradients: Array, one_sided: bool = False, epsilon: float = 0.0) -> Array:
+    """Mean over examples of the squared distance of the gradient's norm from 1.
 
-    gradients: (n, ...), of a discriminator's summed logits by its images. Source: Gulrajani et al.
-    2017, eq. 3; the constant under the root, 1e-16 a number, is that of cal_gradient_penalty in
-    pytorch-CycleGAN-and-pix2pix.
+    gradients: (n, ...), those of a discriminator's summed logits by its images. one_sided: norms
+    below 1 cost nothing. epsilon: added to every number before the norm, 1e-16 in
+    cal_gradient_penalty of pytorch-CycleGAN-and-pix2pix.
+    Source: Gulrajani et al. 2017, eq. 3 (WGAN-GP); Petzka et al. 2018, eq. 8 (WGAN-LP).
     """
-    squares = jnp.square(gradients + 1e-16).reshape(len(gradients), -1)
-    return jnp.mean(jnp.square(jnp.sqrt(squares.sum(-1)) - 1))
+    flat = gradients.reshape(len(gradients), -1) + epsilon
+    norms = jnp.sqrt(jnp.sum(jnp.square(flat), axis=1))
+    excess = jax.nn.relu(norms - 1) if one_sided else norms - 1
+    return jnp.mean(jnp.square(excess))
 
 
 def feature_matching(fake: Sequence[Sequence[Array]], real: Sequence[Sequence[Array]]) -> Array:
@@ -102,6 +105,17 @@ _HINGE = AdversarialLoss(hinge, lambda logits: wasserstein(logits, True))
 LATENT = {
     "non_saturating": _symmetric(binary_cross_entropy),
     "hinge": _HINGE,
+}
+# Of U-GAT-IT's TensorFlow code, there named lsgan, gan, hinge, wgan-gp, wgan-lp and dragan; the
+# discriminators of the last three have a gradient penalty, too.
+PENALIZED = ("wgan_gp", "wgan_lp", "dragan")
+PENALIZABLE = {
+    "least_squares": _symmetric(least_squares),
+    "cross_entropy": _symmetric(binary_cross_entropy),
+    "hinge": _HINGE,
+    "wgan_gp": _symmetric(wasserstein),
+    "wgan_lp": _symmetric(wasserstein),
+    "dragan": _symmetric(binary_cross_entropy),
 }
 ADVERSARIAL = {"least_squares": least_squares, "cross_entropy": binary_cross_entropy}
 # Of images from images, in the code of CycleGAN and pix2pix (gan_mode lsgan, vanilla, wgangp).

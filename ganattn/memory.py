@@ -54,14 +54,19 @@ class ImagePool(NamedTuple):
         return pool, examples.own(outputs, len(images))
 
 
-def create_buffer(count: int, height: int, width: int, dtype: jnp.dtype) -> Array:
-    """A buffer (count, height, width, 1) with an attention map of ones for each training image."""
-    return jnp.ones((count, height, width, 1), dtype)
+def create_buffer(
+    count: int, height: int, width: int, dtype: jnp.dtype, initial: float = 1.0
+) -> Array:
+    """A buffer (count, height, width, 1): a map of the initial value for each training image."""
+    return jnp.full((count, height, width, 1), initial, dtype)
 
 
-def recall(buffer: Array, indices: Array) -> Array:
-    """The maps (n, h, w, 1) of the images at `indices` (n,); ones for an index past the buffer."""
-    return buffer.at[indices].get(mode="fill", fill_value=1)
+def recall(buffer: Array, indices: Array, initial: float = 1.0) -> Array:
+    """The maps (n, h, w, 1) of the images at `indices` (n,).
+
+    An index past the buffer gives a map of the initial value.
+    """
+    return buffer.at[indices].get(mode="fill", fill_value=initial)
 
 
 def remember(buffer: Array, indices: Array, maps: Array, examples: Examples) -> Array:

@@ -107,6 +107,16 @@ def test_every_picture_once_an_epoch_and_domains_apart():
     assert (other(0)["a"].example != draws[0]["a"].example).any()
 
 
+def test_unshuffled_examples_come_in_their_order():
+    """An epoch is as long as the largest domain; a smaller one starts over within it."""
+    sizes = {"a": 2, "b": 5}
+    draws = [StepDraws(sizes, 2, 0, True, shuffle=False)(step) for step in range(5)]
+    order = {d: np.concatenate([draw[d].example for draw in draws]).tolist() for d in sizes}
+    assert order == {"a": [0, 1, 0, 1, 0] * 2, "b": [0, 1, 2, 3, 4] * 2}
+    halves = [StepDraws(sizes, 2, 0, True, p, 2, shuffle=False)(1)["b"].example for p in (0, 1)]
+    assert np.concatenate(halves).tolist() == [2, 3]
+
+
 def test_crops_reach_every_corner():
     draws = StepDraws({"a": 3}, 500, seed=0, flip=True)(0)["a"]
     corners = draws.corners((20, 20), (16, 16))

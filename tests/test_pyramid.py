@@ -15,6 +15,7 @@ from ganattn.layers.normalization import Normalization, instance_norm
 from ganattn.layers.pyramid import ASPP, SPAP, AtrousMean
 from ganattn.networks.patchgan import PatchDiscriminator
 from ganattn.networks.resnet import ResNetGenerator
+from ganattn.networks.sndcgan import SNDCGANDiscriminator
 from ganattn.optimizers import adam, delayed
 
 INSTANCE = Normalization("instance")
@@ -63,13 +64,16 @@ def test_counts_in_sndcgan(pyramid, parameters, vectors):
     assert size(variables["spectral"]) == vectors
 
 
-def test_counts_of_atrous_discriminators():
+@pytest.mark.parametrize(
+    ("pyramid", "parameters"), [(AtrousMean(), 1_573_632), (ASPP(), 2_754_048)]
+)
+def test_counts_in_discriminators(pyramid, parameters):
     images = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     plain, atrous = (
         jax.eval_shape(PatchDiscriminator(pyramid=p).init, jax.random.key(0), images)
-        for p in (None, AtrousMean())
+        for p in (None, pyramid)
     )
-    assert size(atrous) - size(plain) == 1_573_632
+    assert size(atrous) - size(plain) == parameters
 
 
 @pytest.mark.parametrize(("kernel_size", "stride", "rate"), [(3, 1, 6), (4, 2, 3), (3, 2, 5)])
@@ -87,58 +91,89 @@ def test_dilated_convolution_equals_a_kernel_with_holes(x64, kernel_size, stride
     np.testing.assert_allclose(conv.apply(variables, images), expected, rtol=1e-10, atol=1e-12)
 
 
+def conv(x, tree, rate=1):
+    kernel = tree["kernel"]
+    pad = rate * (len(kernel) - 1) // 2
+    y = lax.conv_general_dilated(
+        x, kernel, (1, 1), [(pad, pad)] * 2, rhs_dilation=(rate, rate),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )  # fmt: skip
+    return y + tree["bias"][None, None, None]
+
+
+def unit(x, tree, rate=1):
+    return jnp.maximum(instance_norm(conv(x, tree["conv"], rate)), 0)
+
+
+def test_aspp_equals_its_definition(x64):
+    plain, residual = ASPP((2, 5)), ASPP((2, 5), residual=True)
+    x = jnp.asarray(normal(2, 7, 9, 4))
+    shapes = jax.eval_shape(lambda x: residual.init(jax.random.key(0), x, INSTANCE), x)
+    params = randomized(shapes)["params"]
+
+    @quick_jit
+    def run(params, x):
+        without = {name: tree for name, tree in params.items() if name != "gamma"}
+        levels = [unit(x, params[name], int(name[3:])) for name in ORDERS["coarse_to_fine"]]
+        fused = unit(jnp.concatenate(levels, -1), params["fuse"])
+        return [
+            plain.apply({"params": without}, x, INSTANCE).features,
+            fused,
+            residual.apply({"params": params}, x, INSTANCE).features,
+            params["gamma"] * fused + (1 - params["gamma"]) * x,
+        ]
+
+    ours, expected, ours_residual, expected_residual = run(params, x)
+    np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(ours_residual, expected_residual, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize(
-    ("order", "fuse_convolution", "shared"),
+    ("order", "fuse_convolution", "shared", "second_map"),
     [
-        ("coarse_to_fine", True, False),
-        ("fine_to_coarse", True, True),
-        ("coarse_to_fine", False, False),
+        ("coarse_to_fine", True, False, False),
+        ("fine_to_coarse", True, True, False),
+        ("coarse_to_fine", False, False, True),
     ],
 )
-def test_spap_equals_its_definition(x64, order, fuse_convolution, shared):
+def test_spap_equals_its_definition(x64, order, fuse_convolution, shared, second_map):
     module = SPAP((2, 5), order=order, reduction=4, fuse_convolution=fuse_convolution,
-                  shared_attention=shared)  # fmt: skip
+                  shared_attention=shared, second_map=second_map)  # fmt: skip
     x = jnp.asarray(normal(2, 7, 9, 8))
     params = randomized(module.init(jax.random.key(0), x, INSTANCE))["params"]
     output = quick_jit(lambda v, x: module.apply(v, x, INSTANCE))({"params": params}, x)
-
-    def conv(x, tree, rate=1):
-        kernel = tree["kernel"]
-        pad = rate * (len(kernel) - 1) // 2
-        y = lax.conv_general_dilated(
-            x, kernel, (1, 1), [(pad, pad)] * 2, rhs_dilation=(rate, rate),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )  # fmt: skip
-        return y + tree["bias"][None, None, None]
-
-    def unit(x, tree, rate=1):
-        return jnp.maximum(instance_norm(conv(x, tree["conv"], rate)), 0)
 
     levels = {name: unit(x, params[name], int(name[3:])) for name in ORDERS[order]}
     (_, fused), *others = levels.items()
     for name, level in others:
         net = params["attention" if shared else f"attention_{name}"]
         hidden = unit(jnp.concatenate([fused, level], -1), net["hidden"])
-        alpha = 1 / (1 + jnp.exp(-conv(hidden, net["logit"])))
-        assert alpha.shape == (2, 7, 9, 1)
+        maps = 1 / (1 + jnp.exp(-conv(hidden, net["logit"])))
+        alpha, second = maps[..., :1], maps[..., 1:] if second_map else maps
+        assert alpha.shape == second.shape == (2, 7, 9, 1)
         np.testing.assert_allclose(output.attentions[name], alpha, rtol=1e-9)
-        fused = fused * alpha + level * (1 - alpha)
+        if second_map:
+            np.testing.assert_allclose(output.attentions[f"{name}_second"], second, rtol=1e-9)
+        fused = fused * alpha + level * (1 - second)
         if fuse_convolution:
             fused = unit(fused, params[f"fuse_{name}"])
     gamma = params["gamma"]
-    assert set(output.attentions) == set(ORDERS[order][1:]) and gamma.shape == ()
+    names = [name + end for name in ORDERS[order][1:] for end in ["", "_second"][: 1 + second_map]]
+    assert set(output.attentions) == set(names) and gamma.shape == ()
     expected = gamma * fused + (1 - gamma) * x
     np.testing.assert_allclose(output.features, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_attentions_come_in_the_order_of_the_fuses():
-    for order, names in ORDERS.items():
-        module = SPAP((2, 5), order=order)
+    both = [name for fuse in ORDERS["coarse_to_fine"] for name in (f"{fuse}_second", fuse)]
+    expected = [(order, names[1:]) for order, names in ORDERS.items()] + [(None, both[2:])]
+    for order, names in expected:
+        module = SPAP((2, 5), order=order) if order else SPAP((2, 5), second_map=True)
         x = jnp.zeros((1, 6, 6, 4))
         history = []
         jax.eval_shape(lambda x, m=module, s=history: s.extend(
             m.init_with_output(jax.random.key(0), x, INSTANCE)[0].attentions), x)  # fmt: skip
-        assert history == names[1:]
+        assert history == names
 
 
 def test_with_gamma_zero_nothing_changes_bit_for_bit():
@@ -166,6 +201,26 @@ def test_with_gamma_zero_nothing_changes_bit_for_bit():
     jax.tree.map(np.testing.assert_array_equal, with_pyramid, without)
     assert moving.pop("gamma") != 0
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(moving))
+
+
+@pytest.mark.parametrize(
+    "create", [lambda p: SNDCGANDiscriminator(2, p), lambda p: PatchDiscriminator(2, pyramid=p)]
+)
+def test_discriminators_have_aspp_behind_their_strided_layer(create):
+    """With the residual connection it is the identity at first."""
+    images = jnp.asarray(normal(2, 24, 24, 3), jnp.float32)
+    aspp, plain = create(ASPP((3,), residual=True)), create(None)
+    variables = quick_jit(aspp.init)(jax.random.key(0), images)
+    without = {
+        kind: {name: x for name, x in tree.items() if name != "pyramid"}
+        for kind, tree in variables.items()
+    }
+    added = variables["params"]["pyramid"]
+    assert added["c1d1"]["conv"]["kernel"].shape[2:] == (8, 8) and "norm" not in added["c1d1"]
+    run, vanilla = (quick_jit(lambda v, d=d: d.apply(v, images).logits) for d in (aspp, plain))
+    np.testing.assert_array_equal(run(variables), vanilla(without))
+    added["gamma"] = added["gamma"] + 0.5
+    assert not np.array_equal(run(variables), vanilla(without))
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 8), (12, 6)])

@@ -74,6 +74,7 @@ class Batches:
             process_index,
             process_count,
             data_set.paired,
+            data.shuffle,
         )
         sources = [source for domain in data_set.train.values() for source in domain.values()]
         tests = [source for domain in data_set.test.values() for source in domain.values()]

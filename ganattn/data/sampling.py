@@ -32,7 +32,9 @@ class StepDraws:
     """The draws of one process; each domain is shuffled independently, epoch by epoch.
 
     sizes: number of examples by domain. paired: example i of every domain shows the same scene, so
-    all domains share their draws.
+    all domains share their draws. shuffle: False takes the examples in their order; an epoch is
+    then as long as the largest domain, in which the others start over (the authors'
+    serial_batches), and the next one starts at the first example of every domain.
     """
 
     def __init__(
@@ -44,10 +46,11 @@ class StepDraws:
         process_index: int = 0,
         process_count: int = 1,
         paired: bool = False,
+        shuffle: bool = True,
     ):
         share = batch_size // process_count
         self._sizes, self._batch_size, self._seed, self._flip = sizes, batch_size, seed, flip
-        self._paired = paired
+        self._paired, self._shuffle = paired, shuffle
         self._part = slice(process_index * share, (process_index + 1) * share)
 
     def __call__(self, step: int) -> dict[str, Draws]:
@@ -59,9 +62,12 @@ class StepDraws:
     def _draw(self, step: int, domain: str) -> Draws:
         size, stream = self._sizes[domain], list(self._sizes).index(domain)
         numbers = step * self._batch_size + np.arange(self._batch_size)
-        index = np.array(
-            [_order(size, self._seed, stream, int(n) // size)[int(n) % size] for n in numbers]
-        )
+        if self._shuffle:
+            index = np.array(
+                [_order(size, self._seed, stream, int(n) // size)[int(n) % size] for n in numbers]
+            )
+        else:
+            index = numbers % max(self._sizes.values()) % size
         rng = np.random.default_rng([self._seed, stream, step, 1])
         offset = rng.random((self._batch_size, 2))
         flip = rng.random(self._batch_size) < 0.5

@@ -26,7 +26,8 @@ def export_translator(
 ) -> tuple[int, ...]:
     """Writes images (b, h, w, c) -> translated images, for any batch b, weights included.
 
-    Returns (h, w, c), the size of training. Styles, where a method has them, are the mean style.
+    Returns (h, w, c), the size of training. Styles, where a method has them, are the mean style;
+    dropout that remains in translation has one fixed mask.
     Read the file with `jax.export.deserialize(bytearray(open(path, "rb").read())).call(images)`. It
     appears only after it was read back and gave the same images; else CheckpointError. Raises
     ConfigError for a direction that takes other inputs than images.

@@ -71,12 +71,15 @@ class Model:
         return cls(methods.create(config), variables, config, int(meta["step"]))
 
     @classmethod
-    def from_authors(cls, files: Files, system: str = "ugatit") -> Self:
-        """Loads checkpoints that the authors' PyTorch code wrote; torch is not needed.
+    def from_authors(
+        cls, files: Files, system: str = "ugatit", config: ConfigDict | None = None
+    ) -> Self:
+        """Loads checkpoints that the authors' code wrote; torch is not needed.
 
-        files: see `read_authors`. Raises ForeignFileError when one is not such a checkpoint.
+        files, config, errors: see `read_authors`. SPADE and DAGAN need a config, such as that of
+        the data set, for what their files do not show.
         """
-        config, variables = read_authors(files, system)
+        config, variables = read_authors(files, system, config)
         return cls(methods.create(config), variables, config)
 
     def with_variables(self, variables: Mapping[str, Variables], step: int | None = None) -> Self:
@@ -111,7 +114,8 @@ class Model:
         """`method.generate` for any number of examples, as numpy arrays.
 
         inputs: (n, ...) arrays as `inputs(direction)` describes them. Each example is generated
-        alone, so that the result does not depend on the others. seed: draws what the method draws.
+        alone, so that the result does not depend on the others. seed: draws what the method draws;
+        0 if None, for a method that draws more than its inputs (`Method.draws_noise`).
         indices: (n,) or (n, k) numbers of the examples, which their draws depend on; 0 to n - 1 if
         None. at_once: number of examples to compile for; n if None, so that a caller which splits
         its examples passes the size of its groups. Raises ConfigError for an unknown direction, or
@@ -122,6 +126,8 @@ class Model:
         count, *size = next(
             (x.shape for x in rows["inputs"].values()), (0 if indices is None else len(indices),)
         )
+        if seed is None and self.method.draws_noise:
+            seed = 0
         if seed is not None:
             numbers = np.arange(count) if indices is None else indices
             rows["index"] = np.asarray(numbers, np.uint32).reshape(count, -1)

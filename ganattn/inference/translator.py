@@ -86,8 +86,9 @@ class Translator(Model):
 
         A method with styles uses the mean style, unless given one of these: style, an example image
         or a code (style size,), or one for each image; seed, which draws one for each image, or as
-        many as `styles` says; then the translations of an image follow each other. indices: numbers
-        of the images, which the styles that a seed draws depend on; 0 to n - 1 if None.
+        many as `styles` says; then the translations of an image follow each other. A method that
+        keeps dropout in translation draws it by the seed, 0 if None. indices: numbers of the
+        images, which what a seed draws depends on; 0 to n - 1 if None.
 
         Raises ConfigError for an unknown direction, a size that the network cannot take, and
         arguments that do not apply; DataError for files that cannot be decoded, unknown ids, and
@@ -153,9 +154,10 @@ class Translator(Model):
     def _check_arguments(self, specs, direction, instances, style, seed, styles) -> None:
         styled = {"style": style, "seed": seed, "styles": styles}
         given = [flag for flag, value in styled.items() if value is not None]
-        if given and "style" not in specs:
+        unstyled = [flag for flag in given if flag != "seed" or not self.method.draws_noise]
+        if unstyled and "style" not in specs:
             raise ConfigError(
-                f"{given[0]} does not apply: {self.name} has no styles in direction {direction}"
+                f"{unstyled[0]} does not apply: {self.name} has no styles in direction {direction}"
             )
         if style is not None and len(given) > 1:
             raise ConfigError(f"style and {given[1]} exclude each other: give one of them")

@@ -15,6 +15,7 @@ NETWORKS = {
     "D_A": "discriminator_b",
     "D_B": "discriminator_a",
 }
+OPTIONS = ("dropout",)
 KINDS = {
     "G": Kind(generator_rows, generator_fields),
     "D": Kind(discriminator_rows, discriminator_fields),

@@ -15,6 +15,7 @@ NETWORKS = {
     "dis_a": "discriminator_a",
     "dis_b": "discriminator_b",
 }
+FILES = {"": "{kind}_{step:08d}.pt"}
 # AdaIN's running statistics in their files: never used, always these values.
 ZEROS, ONES = Layout(None, np.zeros_like), Layout(None, np.ones_like)
 

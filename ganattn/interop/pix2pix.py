@@ -11,6 +11,7 @@ from ganattn.interop.image_translation import (
 from ganattn.interop.names import Kind
 
 NETWORKS = {"G": "generator_a2b", "D": "discriminator_b"}
+OPTIONS = ("dropout",)
 KINDS = {
     "G": Kind(generator_rows, generator_fields),
     "D": Kind(discriminator_rows, partial(discriminator_fields, channels=6)),

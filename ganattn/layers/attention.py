@@ -209,7 +209,7 @@ def to_unit_range(attention: Array) -> Array:
 
 def enlarge(attention: Array, height: int, width: int) -> Array:
     """Bilinear interpolation to (n, height, width, 1), corners not aligned."""
-    shape = (len(attention), height, width, 1)
+    shape = (attention.shape[0], height, width, 1)
     return jax.image.resize(attention, shape, "bilinear", antialias=False)
 
 

@@ -8,8 +8,9 @@ from jax import Array
 def dropout(features: Array, keys: Array | None, site: int, rate: float = 0.5) -> Array:
     """Zeroes elements with probability `rate` and scales the rest up; the identity without keys.
 
-    features: (n, h, w, c). keys: (n,), one typed key for each example, from `Examples.keys`. site:
-    number of this place in the network, folded into the keys.
+    features: (n, h, w, c). keys: (n,), one typed key for each example, from `Examples.keys`, or a
+    single one, (), with which all examples get the same mask. site: number of this place in the
+    network, folded into the keys.
     """
     if keys is None:
         return features
@@ -17,4 +18,5 @@ def dropout(features: Array, keys: Array | None, site: int, rate: float = 0.5) -
     def draw(key):
         return jax.random.bernoulli(jax.random.fold_in(key, site), 1 - rate, features.shape[1:])
 
-    return jnp.where(jax.vmap(draw)(keys), features / (1 - rate), 0)
+    kept = draw(keys)[None] if keys.ndim == 0 else jax.vmap(draw)(keys)
+    return jnp.where(kept, features / (1 - rate), 0)

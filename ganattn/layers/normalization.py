@@ -243,7 +243,7 @@ class Normalization:
 
     @property
     def conv_bias(self) -> bool:
-        """Whether convolutions have biases: with instance normalization, as in the authors' code.
+        """Whether convolutions have biases: with instance normalization, as in CycleGAN's code.
 
         With "none" they have no biases there either.
         """
@@ -251,8 +251,10 @@ class Normalization:
 
     def __call__(self, features: Array, name: str) -> Array:
         """Normalizes (n, h, w, c) inside a compact module; `name` holds the parameters."""
-        if self.kind != "batch":
-            return instance_norm(features) if self.kind == "instance" else features
+        if self.kind == "none":
+            return features
+        if self.kind == "instance":
+            return instance_norm(features)
         norm = BatchNorm(self.axis_name, gamma_init=self.gamma_init, name=name)
         return norm(features, self.statistics)
 

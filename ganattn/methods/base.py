@@ -127,7 +127,9 @@ class Method(abc.ABC):
     ) -> Output:
         """Generates images from `inputs`, as `inputs(direction)` describes them.
 
-        rng: draws styles, latents and other noise. Raises ConfigError for an unknown direction.
+        rng: draws styles, latents and other noise, for each example its own. Without it noise of
+        `draws_noise` is fixed and the same for all examples. Raises ConfigError for an unknown
+        direction.
         """
 
     @abc.abstractmethod
@@ -135,6 +137,11 @@ class Method(abc.ABC):
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array
     ) -> Panels:
         """What the loop draws of a batch: figure name -> column name -> (n, h, w, c), in order."""
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether `generate` draws noise that none of its inputs replaces, such as dropout."""
+        return False
 
     @property
     def axis_name(self) -> str | None:
@@ -303,6 +310,21 @@ class Method(abc.ABC):
             return share * average + (1 - share) * value
 
         return state.replace(ema=jax.tree.map(move, state.ema, self._averaged(state.variables)))
+
+
+def share_examples(examples: Tree, updates: int) -> list[Tree]:
+    """Equal parts of a device's examples (n, ...), one for each of a step's `updates`.
+
+    Part i has every example whose index is i modulo `updates`, so the parts of the global batch are
+    the same however devices share it. Raises ConfigError unless `updates` divides n.
+    """
+    count = len(jax.tree.leaves(examples)[0])
+    if count % updates:
+        raise ConfigError(
+            f"a device has {count} examples for {updates} updates that share them: make "
+            "config.data.batch_size a multiple of that number times the devices"
+        )
+    return [jax.tree.map(lambda x, i=i: x[i::updates], examples) for i in range(updates)]
 
 
 def dtype_of(variables: Mapping[str, Variables]) -> Any:

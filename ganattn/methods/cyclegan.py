@@ -1,6 +1,9 @@
 """CycleGAN: unpaired translation by cycle consistency (Zhu et al., ICCV 2017).
 
-With `config.method.pyramid`, its generators and discriminators have SPAP (Sun and Wu 2019).
+With `config.method.pyramid`, its generators have SPAP or ASPP (Sun and Wu 2019), and with
+`config.method.atrous_discriminator` or `aspp_discriminator` its discriminators have atrous
+convolutions or ASPP. These authors released no code; `configs/spap_cyclegan.py` says what their
+text leaves open.
 """
 
 import dataclasses
@@ -25,8 +28,9 @@ from ganattn.methods.families.image_translation import (
     gradient_penalty,
     penalty_shares,
     real_and_fake,
+    translation_keys,
 )
-from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_until
+from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_pyramid
 from ganattn.methods.families.two_domains import (
     DISCRIMINATORS,
     DOMAINS,
@@ -56,11 +60,15 @@ class CycleGAN(TwoDomains):
     authors' models with gan_mode wgangp never call their gradient penalty, so its weight is 0; its
     place in the loss, where there is a weight, is chosen here.
 
+    `generate` follows the authors' test code, which translates one image at a time by networks in
+    training mode; with their defaults, instance normalization without dropout, modes are equal.
+
     adversarial: a key of `losses.TRANSLATION`. gradient_penalty_weight: of WGAN-GP's penalty on
     each discriminator, on mixtures of real and pooled fake images; 0 skips its pass. norm:
-    "instance", "batch" or "none". dropout: whether the generators have it in training.
-    test_statistics: with batch normalization, "batch" translates each image by its own statistics,
-    as the authors' test code does, "running" by the averages of training.
+    "instance", "batch" or "none". dropout: whether the generators have it. test_dropout: whether
+    that remains in `generate`. test_statistics: of batch normalization in `generate`, "batch" for
+    those of each image, "running" for the averages of training. The authors' --eval is "running"
+    without dropout.
     """
 
     weights: CycleWeights = dataclasses.field(default_factory=CycleWeights)
@@ -68,26 +76,37 @@ class CycleGAN(TwoDomains):
     gradient_penalty_weight: float = 0.0
     norm: str = "instance"
     dropout: bool = False
+    test_dropout: bool = True
     test_statistics: str = "batch"
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
         method, multiple = config.method, check_config(config)
         _check_pyramids(config)
-        pyramid, atrous = create_pyramids(method, generator=False, discriminator=False)
-        generator = create_generator(method, pyramid)
-        delay = delay_until(method.pyramid_start_step)
+        pyramids = create_pyramids(method, generator=False, discriminator=False)
+        generator = create_generator(method, pyramids[0])
         discriminator = create_discriminator(method)
-        if atrous is not None:
-            discriminator = discriminator.clone(pyramid=atrous)
+        if pyramids[1] is not None:
+            discriminator = discriminator.clone(pyramid=pyramids[1])
+        optimizers = {
+            group: create_optimizer(
+                config.optimizer, delay_pyramid(method, pyramid, method.pyramid_start_step)
+            )
+            for group, pyramid in zip(GROUPS, pyramids, strict=True)
+        }
         return cls(
             dict.fromkeys(GENERATORS, generator) | dict.fromkeys(DISCRIMINATORS, discriminator),
             GROUPS,
-            dict.fromkeys(GROUPS, create_optimizer(config.optimizer, delay)),
+            optimizers,
             weights=CycleWeights(method.lambda_a, method.lambda_b, method.lambda_identity),
             multiple=multiple,
             **cls.values_of(method),
         )
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether dropout is applied in `generate`."""
+        return self.dropout and self.test_dropout
 
     def create_memory(self, dtype: Any) -> Tree:
         return self.create_pools(dtype)
@@ -115,10 +134,14 @@ class CycleGAN(TwoDomains):
         return state.replace(memory=memory), {**metrics, **terms}
 
     def _translate(self, variables, inputs, direction, rng) -> Output:
-        """Without dropout. With SPAP, attention has the map of each fuse, (n, h/2, w/2, 1)."""
+        """With SPAP, attention has the maps of `Pooled`, (n, h/2, w/2, 1) in [0, 1].
+
+        rng draws the dropout of each example; without it all have the same fixed one.
+        """
         name, images = f"generator_{direction}", inputs["image"]
+        keys = translation_keys(self.examples, rng, images) if self.draws_noise else None
         statistics = TEST_STATISTICS[self.test_statistics]
-        return self.networks[name].apply(variables[name], images, statistics=statistics)
+        return self.networks[name].apply(variables[name], images, keys, statistics)
 
     def _generator_loss(self, generators, carried, discriminators, of_discriminators, real, rng):
         trained, carried = {**generators, **discriminators}, {**carried, **of_discriminators}
@@ -206,8 +229,9 @@ def _check_pyramids(config: ConfigDict) -> None:
             f"{method.generator!r}, which has no place for it"
         )
     has_third_layer = method.discriminator == "patch" and method.discriminator_layers >= 3
-    if method.atrous_discriminator and not has_third_layer:
-        raise ConfigError(
-            "config.method.atrous_discriminator is True, but the discriminator has no third "
-            "strided layer: use 'patch' with discriminator_layers of at least 3"
-        )
+    for field in ("atrous_discriminator", "aspp_discriminator"):
+        if method.get(field, False) and not has_third_layer:
+            raise ConfigError(
+                f"config.method.{field} is True, but the discriminator has no third strided "
+                "layer: use 'patch' with discriminator_layers of at least 3"
+            )

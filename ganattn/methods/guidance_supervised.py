@@ -1,6 +1,10 @@
 """Attention-based spatial guidance with pairs: pix2pix whose discriminator says where to look.
 
 Lin et al., WACV 2021, section 4 and supplement section 2; the authors' pix2pix_attn.
+
+The supplement has no network that enlarges maps; the authors' code has. It gives the weight of the
+L1 distance as "10" and as 100, which is the code's. Its U-Net is that of 128 pixels, with instance
+normalization; the code's default is that of 256. Their README has no command for pix2pix_attn.
 """
 
 import dataclasses
@@ -18,7 +22,11 @@ from ganattn.config import check
 from ganattn.errors import ConfigError
 from ganattn.layers.attention import blend
 from ganattn.methods.base import DTYPES, Output, images_spec
-from ganattn.methods.families.image_translation import create_optimizer
+from ganattn.methods.families.image_translation import (
+    TEST_GUIDANCE,
+    TEST_STATISTICS,
+    create_optimizer,
+)
 from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
 from ganattn.networks.guided_discriminators import GUIDED_DISCRIMINATORS
 from ganattn.networks.map_upsampler import MapUpsampler
@@ -37,10 +45,13 @@ class SupervisedGuidance(Paired):
     h/8, w/8, 1), unscaled and all ones at first, the same on every device; "index_a" (n,) int of a
     batch says which images it holds.
 
-    buffer_size: number of training pairs.
+    buffer_size: number of training pairs. test_guidance: a key of `TEST_GUIDANCE`; a "constant" map
+    for a new image is the one of a new buffer, all ones, and "discriminator" is the map that the
+    discriminator gives for the translation under it.
     """
 
     buffer_size: int = 0
+    test_guidance: str = "constant"
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
@@ -49,6 +60,8 @@ class SupervisedGuidance(Paired):
         check(config, "method.num_downs", least=2)
         check(config, "method.image_size", least=24, multiple_of=max(8, 1 << method.num_downs))
         check(config, "method.buffer_size", least=1)
+        check(config, "method.test_guidance", choices=TEST_GUIDANCE)
+        check(config, "method.test_statistics", choices=TEST_STATISTICS)
         dtype = DTYPES[method.dtype]
         discriminator = GUIDED_DISCRIMINATORS[method.discriminator]
         networks = {
@@ -87,8 +100,9 @@ class SupervisedGuidance(Paired):
         return {**super().batch_spec(count), "index_a": jax.ShapeDtypeStruct((count,), jnp.int32)}
 
     def networks_for(self, direction: str | None = None) -> tuple[str, ...]:
-        """All; without the discriminator `generate` returns a first translation."""
-        return GENERATOR, UPSAMPLER, DISCRIMINATOR
+        """The generator and the upsampler, and the discriminator where its map guides."""
+        guide = (DISCRIMINATOR,) if self.test_guidance == "discriminator" else ()
+        return GENERATOR, UPSAMPLER, *guide
 
     def network_input(self, name: str) -> jax.ShapeDtypeStruct:
         """As `Paired.network_input`; an attention map for the network that enlarges it."""
@@ -112,26 +126,28 @@ class SupervisedGuidance(Paired):
         images = blend(images, self._enlarge(trained, guide), "rmult")
         return super().forward(trained, carried, images, None, keys)
 
-    def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
+    def _translate(
+        self, variables: Mapping[str, Variables], images: Array, keys: Array | None
+    ) -> Output:
         """attention has "attention", the map that guides the generator, (n, h, w, 1) in (0, 1).
 
-        The discriminator maps a first translation under a map of ones (which is all that the
-        authors' test code does); without its weights this translation is returned.
+        The authors' test code begins with a new buffer, so every image has the map of ones.
         """
         count, height, width, _ = images.shape
         maps = jnp.ones((count, height // 8, width // 8, 1), images.dtype)
-        output = self._guided(variables, images, maps)
-        if DISCRIMINATOR not in variables:
+        output = self._guided(variables, images, maps, keys)
+        if self.test_guidance == "constant":
             return output
-        pair = jnp.concatenate([images, output.images], -1)
-        maps = self.networks[DISCRIMINATOR].apply(variables[DISCRIMINATOR], pair).heatmap
-        return self._guided(variables, images, maps)
+        pair, statistics = [images, output.images], TEST_STATISTICS[self.test_statistics]
+        guide = self.networks[DISCRIMINATOR].apply(
+            variables[DISCRIMINATOR], jnp.concatenate(pair, -1), statistics
+        )
+        return self._guided(variables, images, guide.heatmap, keys)
 
-    def _guided(self, variables, images, maps) -> Output:
+    def _guided(self, variables, images, maps, keys) -> Output:
         attention = self._enlarge(variables, maps)
-        images = blend(images, attention, "rmult")
-        output = self.networks[GENERATOR].apply(variables[GENERATOR], images)
-        return Output(output.images, OrderedDict(attention=attention))
+        output = super()._translate(variables, blend(images, attention, "rmult"), keys)
+        return output._replace(attention=OrderedDict(attention=attention))
 
     def _enlarge(self, variables, maps):
         return self.networks[UPSAMPLER].apply(variables[UPSAMPLER], maps)

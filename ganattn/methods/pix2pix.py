@@ -1,16 +1,12 @@
 """pix2pix: translation learned from pairs (Isola et al., CVPR 2017)."""
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Self
 
-from jax import Array
 from ml_collections import ConfigDict
 
-from ganattn.methods.base import Output
 from ganattn.methods.families import image_translation
 from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
-from ganattn.state import Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +20,10 @@ class Pix2Pix(Paired):
     authors' models with gan_mode wgangp never call their gradient penalty, so its weight is 0; its
     place in the loss, where there is a weight, is chosen here.
 
-    norm: of both networks. test_statistics: with batch normalization, "batch" translates each image
-    by its own statistics, as the authors' test code does, "running" by the averages of training.
+    norm: of both networks, "instance", "batch" or "none".
     """
 
     norm: str = "batch"
-    test_statistics: str = "batch"
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
@@ -49,7 +43,3 @@ class Pix2Pix(Paired):
     def joint(self) -> bool:
         """Without batch normalization no layer mixes examples."""
         return self.norm != "batch"
-
-    def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
-        statistics = image_translation.TEST_STATISTICS[self.test_statistics]
-        return self.networks[GENERATOR].apply(variables[GENERATOR], images, statistics=statistics)

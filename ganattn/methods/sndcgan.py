@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar, Self
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -25,8 +26,9 @@ from ganattn.methods.base import (
     columns,
     dtype_of,
     images_spec,
+    share_examples,
 )
-from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_until
+from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_pyramid
 from ganattn.networks.sndcgan import DOUBLINGS, SNDCGANDiscriminator, SNDCGANGenerator
 from ganattn.optimizers import adam
 from ganattn.state import TrainState, Variables, split_networks
@@ -44,6 +46,10 @@ class SNDCGAN(Method):
     generator's batch statistics, which are those of all devices' examples.
 
     adversarial: a key of `losses.LATENT`. latent, latent_bound: see `latents.draw`.
+    Source: Sun and Wu 2019 (SPAP), whose authors released no code, and for what their text leaves
+    open compare_gan, the code of Kurach et al. 2019, which they build on. compare_gan, too, updates
+    the discriminator first and draws new noise for the generator; its images are in [0, 1] where
+    these are in [-1, 1]. `configs/sndcgan.py` says where paper and code differ.
     """
 
     adversarial: str = "non_saturating"
@@ -60,25 +66,25 @@ class SNDCGAN(Method):
         _check(config)
         method = config.method
         dtype, spectral = DTYPES[method.dtype], method.spectral_generator
-        pyramid, atrous = create_pyramids(method, generator=spectral, discriminator=True)
+        pyramids = create_pyramids(method, generator=spectral, discriminator=True)
         networks = {
             GENERATOR: SNDCGANGenerator(
                 method.image_size,
                 method.width,
                 spectral,
                 method.self_modulation,
-                pyramid,
+                pyramids[0],
                 method.self_attention,
                 dtype=dtype,
             ),
             DISCRIMINATOR: SNDCGANDiscriminator(
-                method.discriminator_width, atrous, method.self_attention, dtype=dtype
+                method.discriminator_width, pyramids[1], method.self_attention, dtype=dtype
             ),
         }
         return cls(
             networks,
             {GENERATOR: (GENERATOR,), DISCRIMINATOR: (DISCRIMINATOR,)},
-            _optimizers(config.optimizer, method),
+            _optimizers(config, pyramids),
             **cls.values_of(method),
         )
 
@@ -121,11 +127,7 @@ class SNDCGAN(Method):
         """
         images = batch["image"].astype(dtype_of(state.variables))
         steps, rng = self.discriminator_steps, jax.random.fold_in(state.rng, state.step)
-        if len(images) % steps:
-            raise ConfigError(
-                f"a device has {len(images)} examples for {steps} updates of the discriminator: "
-                "make config.data.batch_size a multiple of that number times the devices"
-            )
+        parts = share_examples(images, steps)
 
         def latent(name, number):
             if name in draws:
@@ -135,9 +137,8 @@ class SNDCGAN(Method):
 
         metrics = []
         for i in range(steps):
-            # Every steps-th example: so the parts are the same however devices share the batch.
             state, terms = self._update_discriminator(
-                state, images[i::steps], latent(f"discriminator{i}/latent", i)
+                state, parts[i], latent(f"discriminator{i}/latent", i)
             )
             metrics.append(terms)
         terms = jax.tree.map(lambda *values: sum(values) / steps, *metrics)
@@ -161,9 +162,9 @@ class SNDCGAN(Method):
         """Images from inputs["latent"] (n, latent_size), by the running statistics.
 
         Where there is no "latent", `rng` draws it: one key for one image, or (n,) keys for n.
-        attention: with SPAP a map a fuse, (n, h/2, w/2, 1) in [0, 1], in their order; with
-        self-attention that of `SelfAttention`. Raises ConfigError for an unknown direction, or
-        with neither a latent vector nor `rng`.
+        attention: with SPAP a map a fuse, (n, h/2, w/2, 1) in [0, 1], in their order, as `Pooled`
+        names them; with self-attention that of `SelfAttention`. Raises ConfigError for an unknown
+        direction, or with neither a latent vector nor `rng`.
         """
         self.direction(direction)
         vectors = inputs.get("latent")
@@ -216,7 +217,10 @@ class SNDCGAN(Method):
         return total, (statistics, as_metrics(DISCRIMINATOR, terms, total))
 
     def _generator_loss(self, trained, carried, discriminator, statistics, latent):
-        """SPAP eq. 1 (non-saturating: Goodfellow et al. 2014, section 3), or hinge (eq. 17)."""
+        """SPAP eq. 1, or the hinge loss (eq. 17).
+
+        Non-saturating (Goodfellow et al. 2014, section 3), as compare_gan's; eq. 1 saturates.
+        """
         fake, carried = self._forward(trained, carried, latent)
         logits, statistics = self._discriminate(discriminator, statistics, fake)
         total = losses.LATENT[self.adversarial].generator(logits)
@@ -224,24 +228,21 @@ class SNDCGAN(Method):
 
 
 def _optimizers(
-    optimizer: ConfigDict, method: ConfigDict
+    config: ConfigDict, pyramids: tuple[nn.Module | None, nn.Module | None]
 ) -> dict[str, optax.GradientTransformation]:
-    """Adam for each; pyramids and atrous convolutions wait for `method.pyramid_start_step`."""
-    late = {
-        GENERATOR: method.pyramid != "none",
-        DISCRIMINATOR: method.atrous_discriminator,
-    }
+    """Adam for each; SPAP and atrous convolutions wait for `method.pyramid_start_step`."""
+    optimizer, method = config.optimizer, config.method
     # The discriminator's chain counts its own updates.
     counts = {GENERATOR: 1, DISCRIMINATOR: method.discriminator_steps}
     chains = {}
-    for group, waits in late.items():
-        start = method.pyramid_start_step * counts[group]
+    for pyramid, (group, count) in zip(pyramids, counts.items(), strict=True):
+        start = method.pyramid_start_step * count
         chains[group] = adam(
             optax.constant_schedule(optimizer[f"{group}_learning_rate"]),
             optimizer.beta1,
             optimizer.beta2,
             weight_decay=0.0,
-            delay=delay_until(start) if waits else None,
+            delay=pyramid and delay_pyramid(method, pyramid, start),
         )
     return chains
 

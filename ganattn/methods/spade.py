@@ -67,7 +67,9 @@ class SPADE(Perceptual):
     classes: channels of the label map, which is one-hot or, where `one_hot` is False, an image of
     any kind, such as edges or another domain. void: whether the last class is that of id 255.
     instances: whether boundaries of instances are an input. latent_size: of the style, 0 without a
-    style encoder. test_statistics: "running" averages, or those of the "batch" at hand.
+    style encoder. test_statistics: "running" averages (the authors' test code is in eval mode), or
+    those of the "batch" at hand. test_style: of an example image in `generate`, "sampled" from the
+    encoder's distribution as in the authors' test code, or its "mean".
     height, width: of the training images. multiple: what divides the heights and widths of label
     maps; with a style encoder they are those of training.
     """
@@ -82,6 +84,7 @@ class SPADE(Perceptual):
     one_hot: bool = True
     latent_size: int = 0
     test_statistics: str = "running"
+    test_style: str = "sampled"
     height: int = 256
     width: int = 512
     multiple: int = 64
@@ -132,6 +135,7 @@ class SPADE(Perceptual):
             instances=method.use_instances,
             latent_size=method.latent_size if method.use_vae else 0,
             test_statistics=method.test_statistics,
+            test_style=method.get("test_style", "sampled"),
             height=_height(method),
             width=method.crop_size,
             multiple=1 << DOUBLINGS[method.up_sampling],
@@ -226,8 +230,9 @@ class SPADE(Perceptual):
     ) -> Output:
         """Images for inputs["label"] and inputs["instance"], as `inputs` describes them.
 
-        inputs["style"], in the form with a style encoder: example images (n, h, w, 3), whose mean
-        styles are taken, or codes (n, size) or (n, 1, 1, size). Without it `rng` draws a style for
+        inputs["style"], in the form with a style encoder: example images (n, h, w, 3), whose styles
+        are taken as `test_style` says, with noise that `rng` draws, or without it the same fixed
+        noise for all; or codes (n, size) or (n, 1, 1, size). Without "style" `rng` draws one for
         each example, and without `rng` the style is the mean one, zeros. DAGAN's attention is
         "channel" (n, 1, c, 1), then "spatial" (n, h, w, 1), in (0, 1). Raises ConfigError for an
         unknown direction, for sizes that `inputs` excludes, for a style where there is no style
@@ -283,7 +288,12 @@ class SPADE(Perceptual):
             return style.reshape(count, self.latent_size).astype(dtype)
         if ENCODER not in variables:
             raise ConfigError(f"a style image needs the variables of {ENCODER!r}: give a code")
-        return self.networks[ENCODER].apply(variables[ENCODER], style.astype(dtype))[0]
+        mean, log_variance = self.networks[ENCODER].apply(variables[ENCODER], style.astype(dtype))
+        if self.test_style == "mean":
+            return mean
+        fixed = jax.random.normal(jax.random.key(0), (1, self.latent_size), dtype)
+        noise = fixed if rng is None else self._normal(rng, count, dtype)
+        return mean + jnp.exp(0.5 * log_variance) * noise
 
     def _normal(self, rng, count, dtype) -> Array:
         keys = self.examples.keys(rng, count)
@@ -368,6 +378,7 @@ def _check(config: ConfigDict) -> None:
     check(config, "method.up_sampling", choices=DOUBLINGS)
     check(config, "method.norm", choices=NORMS)
     check(config, "method.test_statistics", choices=("running", "batch"))
+    check(config, "method.test_style", choices=("sampled", "mean"))
     for field in ("num_classes", "discriminator_layers", "discriminator_scales"):
         check(config, f"method.{field}", least=1)
     method, multiple = config.method, 1 << DOUBLINGS[config.method.up_sampling]

@@ -16,7 +16,9 @@ class PostHocDiscriminator(PatchDiscriminator):
     """A PatchGAN whose attention is the mean magnitude of its last strided features.
 
     Its parameters and fields are those of a PatchGAN. Source: Zagoruyko and Komodakis 2017,
-    section 3.1, sum of absolute values to the power p = 1.
+    section 3.1, sum of absolute values to the power p = 1, which the authors' code calls abs_sum
+    but averages: only a map that is not scaled shows the difference. Their code enlarges every map
+    to 256 pixels, whatever the size of the images.
     """
 
     def __call__(self, images: Array, statistics: str = "running") -> DiscriminatorOutput:
@@ -35,7 +37,9 @@ class TrainableDiscriminator(nn.Module):
     width: channels of the first layer (the authors' ndf). norm: of the trunk, "instance" or
     "batch"; the mask branch always has batch normalization, with statistics over the devices of
     `axis_name`. Source: Wang et al. 2017 eq. 3, H = (1 + M) T; Lin et al. 2021, supplement,
-    section 2. The layers follow the authors' code.
+    section 2. The layers follow the authors' code, from which the supplement differs: there the
+    trunk has three convolutions after the first layer; in the code the mask multiplies the result
+    of two, at an eighth of the images' sides, and the third one follows.
     """
 
     width: int = 64
@@ -69,8 +73,11 @@ class TrainableDiscriminator(nn.Module):
 class _MaskBranch(nn.Module):
     """Maps (n, h, w, c) to a mask (n, h/4, w/4, features) in (0, 1), with a skip connection.
 
-    The authors' code also resizes the inner map to the trunk's size, which it already has, and
-    declares a convolution that it never applies; both are omitted.
+    The supplement has two down-samplings, two convolutions, and an up-sampling. The authors' code
+    has a convolution after each down-sampling as well, and in place of the up-sampling it resizes
+    the inner map to the trunk's size, which it already has (their options --s1 and --s2, whose
+    defaults are those of images of 128 pixels, must say so: 64 and 32 for 256 pixels). It declares
+    a convolution that it never applies. The resizing and this convolution are omitted.
     """
 
     features: int

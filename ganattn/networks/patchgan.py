@@ -8,6 +8,7 @@ from jax import Array
 from ganattn.layers.convolution import Conv
 from ganattn.layers.initialization import WeightInit
 from ganattn.layers.normalization import Normalization
+from ganattn.layers.pyramid import ASPP, AtrousMean
 from ganattn.networks.outputs import DiscriminatorOutput
 
 
@@ -16,9 +17,9 @@ class PatchDiscriminator(nn.Module):
 
     With three layers the receptive field is 70x70 pixels. width: channels of the first layer (the
     authors' ndf). norm: "instance", "batch" or "none"; "batch" takes its statistics over the
-    devices of `axis_name`. pyramid: a module called with the input and the output of strided
-    convolution `pyramid_layer` (counted from 1); its result replaces that output before the
-    normalization.
+    devices of `axis_name`. pyramid: an `AtrousMean` of strided convolution `pyramid_layer` (counted
+    from 1), whose result replaces the convolution's output before the normalization; or an `ASPP`
+    after the activation of that layer.
     Source: pix2pix appendix 6.1.2 (C64-C128-C256-C512); CycleGAN appendix 7.2.
     """
 
@@ -51,11 +52,14 @@ class PatchDiscriminator(nn.Module):
                 name=f"conv{i + 1}",
             )
             y = conv(x)
-            if self.pyramid is not None and strided and i + 1 == self.pyramid_layer:
-                y = self.pyramid(x, y)
+            pyramid = self.pyramid if strided and i + 1 == self.pyramid_layer else None
+            if isinstance(pyramid, AtrousMean):
+                y = pyramid(x, y)
             if i:
                 y = norm(y, f"conv{i + 1}_norm")
             x = nn.leaky_relu(y, 0.2)
+            if isinstance(pyramid, ASPP):
+                x = pyramid(x, norm).features
             features.append(x)
         classifier = Conv(
             1, 4, padding=1, pad_mode="zero", use_bias=True, **init.conv(), dtype=self.dtype,

@@ -26,7 +26,7 @@ class ResNetBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, dropout_keys: Array | None = None) -> Array:
-        """x (n, h, w, features); dropout_keys (n,), or None without dropout."""
+        """x (n, h, w, features); dropout_keys: see `dropout`, None without dropout."""
         options = {
             "use_bias": self.norm.conv_bias, **self.weight_init.conv(), "dtype": self.dtype,
         }  # fmt: skip
@@ -45,10 +45,13 @@ class ResNetGenerator(nn.Module):
     `axis_name`. num_residual_blocks: 9 is the authors' resnet_9blocks, 6 their resnet_6blocks.
     Stages are "stem", "down1", "down2", "block1" and so on, "up1" and "up2". pyramid: a module of
     `layers.pyramid`, applied to the features of stage `pyramid_after`; its attention maps are
-    returned. guided_after: the stage whose features are multiplied by 1 + a given attention map.
-    remat: recompute residual blocks in the backward pass instead of storing them.
+    returned. guided_after: the stage whose features are multiplied by 1 + a given attention map,
+    which is enlarged to their size: by `upsampler`, a module for maps of an eighth of the images'
+    sides, or by bilinear interpolation where it is None. remat: recompute residual blocks in the
+    backward pass instead of storing them.
     Source: CycleGAN appendix 7.2 (c7s1-64, d128, d256, 9 R256, u128, u64, c7s1-3); strided
     convolutions have zero padding as in the authors' code, where the appendix says reflection.
+    Guidance: Lin et al. 2021, supplement, section 3, and the authors' InterResnetGenerator.
     """
 
     width: int = 64
@@ -58,6 +61,7 @@ class ResNetGenerator(nn.Module):
     pyramid: nn.Module | None = None
     pyramid_after: str = "up1"
     guided_after: str = ""
+    upsampler: nn.Module | None = None
     remat: bool = False
     axis_name: str | None = None
     dtype: Any = None
@@ -78,10 +82,15 @@ class ResNetGenerator(nn.Module):
     ) -> GeneratorOutput:
         """Maps images (n, h, w, c) in [-1, 1], h and w multiples of 4, to (n, h, w, channels).
 
-        dropout_keys: one typed key for each example, or None without dropout. statistics: of batch
-        normalization, see `BatchNorm`. attention: (n, h', w', 1) for `guided_after`.
+        dropout_keys: see `dropout`, None without dropout. statistics: of batch normalization, see
+        `BatchNorm`. attention: (n, h', w', 1) for `guided_after`, or None
+        without guidance.
         """
         attention_maps: OrderedDict[str, Array] = OrderedDict()
+        if self.upsampler is not None and (attention is not None or self.is_initializing()):
+            count, height, width, _ = images.shape
+            nothing = jnp.zeros((count, height // 8, width // 8, 1), images.dtype)
+            attention = self.upsampler(nothing if attention is None else attention)
 
         def finish(stage, x):
             if attention is not None and stage == self.guided_after:

@@ -13,6 +13,7 @@ from jax import Array
 from ganattn.layers.attention import SelfAttention
 from ganattn.layers.convolution import DCGAN_INITS, Conv, ConvTranspose
 from ganattn.layers.normalization import Normalization
+from ganattn.layers.pyramid import ASPP, AtrousMean
 from ganattn.layers.self_modulation import SelfModulatedBatchNorm
 from ganattn.layers.spectral import SpectralConv, SpectralConvTranspose, SpectralDense
 from ganattn.networks.outputs import DiscriminatorOutput, GeneratorOutput
@@ -28,7 +29,11 @@ class SNDCGANGenerator(nn.Module):
     normalize the weights. pyramid: an `ASPP` or `SPAP` after the map of half the size;
     self_attention: SAGAN's block there. axis_name: devices whose examples count as one batch.
     Source: Miyato et al. 2018, table 3, in the form of Kurach et al.'s code (compare_gan), which
-    starts at an eighth of the size; SPAP figure 2 and section 4.3.
+    starts at an eighth of the size; SPAP figure 2 and section 4.3. The counts of SPAP's table 1
+    confirm that start, the flat first normalization, and normalized weights in every layer but
+    perhaps the last. compare_gan normalizes no weights here and maps the images to [0, 1]; its
+    self-modulation does not work on the flat features, so that it follows the reshaping here.
+    Running variances are unbiased, as in PyTorch; compare_gan's are not.
     """
 
     image_size: int = 128
@@ -44,7 +49,7 @@ class SNDCGANGenerator(nn.Module):
     def __call__(
         self, latents: Array, statistics: str = "running", update_stats: bool = False
     ) -> GeneratorOutput:
-        """latents (n, z); attention: a map (n, h/2, w/2, 1) for each fuse of SPAP, in order.
+        """latents (n, z); attention: the maps (n, h/2, w/2, 1) of SPAP's fuses, see `Pooled`.
 
         With self-attention, its map (n, h/4, w/4, 1) is "self_attention". statistics: of batch
         normalization, see `BatchNorm`; update_stats: one power iteration.
@@ -82,9 +87,12 @@ class SNDCGANGenerator(nn.Module):
 class SNDCGANDiscriminator(nn.Module):
     """Seven convolutions, every second of them strided, and a dense layer; all normalized.
 
-    width: channels of the first layer. pyramid: an `AtrousMean` beside the second strided layer.
+    width: channels of the first layer. pyramid: an `AtrousMean` beside the second strided layer, or
+    an `ASPP` after its activation, without norms, as there are none in this network.
     self_attention: SAGAN's block after the map of half the size. Source: as of the generator; SPAP
-    figure 3.
+    figure 3. SPAP's text does not say where a discriminator's ASPP is; after this layer it has more
+    parameters than the `AtrousMean` (2.75 against 1.57 million), as section 3.2 says, and on the
+    layer's input it would have fewer (0.69 million).
     """
 
     width: int = 64
@@ -105,9 +113,12 @@ class SNDCGANDiscriminator(nn.Module):
         for i in range(1, DOUBLINGS + 1):
             width = self.width << i
             y = layers.convolution(width, 4, 2, f"down{i}")(x)
-            if self.pyramid is not None and i == 2:
-                y = self.pyramid(x, y, update_stats)
+            pyramid = self.pyramid if i == 2 else None
+            if isinstance(pyramid, AtrousMean):
+                y = pyramid(x, y, update_stats)
             x = nn.leaky_relu(y, 0.1)
+            if isinstance(pyramid, ASPP):
+                x = pyramid(x, Normalization("none"), update_stats).features
             x = nn.leaky_relu(layers.convolution(width, 3, 1, f"conv{i}")(x), 0.1)
             features.append(x)
             if self.self_attention and i == 1:

@@ -44,8 +44,8 @@ class UNetGenerator(nn.Module):
     ) -> GeneratorOutput:
         """images (n, h, w, c) in [-1, 1], h and w multiples of 2^num_downs, to (n, h, w, channels).
 
-        dropout_keys: one typed key an example, None for no dropout. statistics: of batch
-        normalization, see `BatchNorm`.
+        dropout_keys: see `dropout`, None without dropout. statistics: of batch normalization, see
+        `BatchNorm`.
         """
         init = self.weight_init
         norm = Normalization(self.norm, statistics, self.axis_name, init.scale)

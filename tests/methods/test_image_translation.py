@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import assert_equal, check_steps, close, networks_of, nhwc
+from reference import assert_equal, check_steps, close, networks_of, nhwc, quick_jit
 
 from ganattn import interop, methods, parallel
 from ganattn.config import find, load
@@ -146,17 +146,59 @@ def test_variants_choose_the_generator(name, variant, generator):
     ("system", "generator"), [("cyclegan", "unet"), ("pix2pix", "resnet"), ("cyclegan", "resnet")]
 )
 def test_names_go_to_the_authors_and_back(system, generator, norm):
+    dropout = norm != "batch"  # it shifts the names of a ResNet, not those of a U-Net
     fields = {"generator": generator, "num_downs": 5, "num_residual_blocks": 1, "norm": norm}
-    method = method_of(system, "tiny", **fields)
+    method = method_of(system, "tiny", **fields, dropout=dropout)
     state = jax.eval_shape(method.create_state, jax.random.key(0))
     random = np.random.default_rng(0)
     ours = jax.tree.map(lambda x: random.integers(0, 99, x.shape).astype(x.dtype), state.variables)
-    theirs = interop.to_authors(system, ours)
+    assert interop.option_names(system) == ("dropout",)
+    theirs = interop.to_authors(system, ours, dropout=dropout)
     assert_equal(interop.from_authors(system, theirs), ours, 0)
     name = next(iter(theirs))
     found = generator_fields(name, theirs[name])
     assert (found["generator"], found["norm"]) == (generator, norm)
+    assert found.get("dropout") == (None if generator == "unet" else dropout)
     assert interop.method_fields(system, theirs)["norm"] == norm
+
+
+@pytest.mark.parametrize(
+    ("system", "fields"),
+    [
+        ("cyclegan", {"generator": "unet", "num_downs": 6, "image_size": 64, "norm": "batch"}),
+        ("pix2pix", {"generator": "resnet", "num_residual_blocks": 1, "image_size": 24}),
+    ],
+)
+def test_translation_has_dropout_and_statistics_of_the_image(system, fields):
+    """The authors' test code does so with every netG, and neither with --eval."""
+    fields = {"dropout": True, "width": 1, **fields}
+    method, evaluated = (method_of(system, v, **fields) for v in ("tiny", "tiny,eval"))
+    random, name = np.random.default_rng(0), "generator_a2b"
+    draw = lambda x: random.uniform(0.5, 1, x.shape) * random.choice((-1, 1), x.shape)  # noqa: E731
+    variables = {name: jax.tree.map(draw, method.shapes(name))}
+    variables[name]["batch_stats"] = jax.tree.map(np.abs, variables[name]["batch_stats"])
+    images = random.uniform(-1, 1, (2, method.image_size, method.image_size, 3))
+
+    @quick_jit
+    def run(variables, images):
+        network, inputs = method.networks[name], {"image": images}
+        return [
+            output.images
+            for output in (
+                method.generate(variables, inputs),
+                network.apply(variables[name], images, jax.random.key(0), "image"),
+                method.generate(variables, inputs, rng=jax.random.key(1)),
+                evaluated.generate(variables, inputs),
+                network.apply(variables[name], images),
+            )
+        ]
+
+    fixed, expected, drawn, plain, expected_plain = run(variables, images)
+    close(fixed, expected, 1e-6)
+    close(plain, expected_plain, 1e-6)
+    for one, other in ((fixed, drawn), (fixed, plain), (drawn, plain)):
+        assert np.abs(one - other).max() > 1e-2
+    assert method.draws_noise and not evaluated.draws_noise
 
 
 @pytest.mark.parametrize("kind", SCHEDULES)

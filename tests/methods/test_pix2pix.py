@@ -118,7 +118,13 @@ def test_panels_show_source_translation_and_target():
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("image_size", 128), ("num_downs", 1), ("norm", "layer"), ("adversarial", "hinge")],
+    [
+        ("image_size", 128),
+        ("num_downs", 1),
+        ("norm", "layer"),
+        ("adversarial", "hinge"),
+        ("test_statistics", "image"),
+    ],
 )
 def test_values_out_of_range_are_refused(field, value):
     with pytest.raises(ConfigError, match=f"config.method.{field} is"):

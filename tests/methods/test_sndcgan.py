@@ -62,6 +62,16 @@ def test_pyramids_wait(states):
     assert waited["variables/generator/params/pyramid/gamma"] == 0
 
 
+@pytest.mark.parametrize("variant", ["aspp", "aspp,aspp_residual", "second_map"])
+def test_nothing_local_leaks_into_the_state(variant):
+    method = methods.create(configure(variant))
+    state = jax.eval_shape(method.create_state, jax.random.key(0))
+    batch = {"image": jax.ShapeDtypeStruct((16, 16, 16, 3), jnp.float32)}
+    step = parallel.map_step(method.mapped().train_step, parallel.create_mesh(), "shard_map")
+    new, _ = jax.eval_shape(step.function, state, batch)
+    assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
+
+
 def test_until_the_start_spap_is_the_plain_generator_bit_for_bit(states):
     variables = nested(states[1], "variables/generator")
     variables = jax.tree.map(lambda x: x.astype(np.float32), variables)
@@ -326,7 +336,8 @@ def test_what_does_not_fit_is_named(fields, message):
 
 
 def test_every_variant_builds():
-    for variant in ("vanilla", "aspp", "spap_c2f", "spap_f2c", "selfmod", "sagan", "compare_gan"):
+    names = "vanilla aspp frozen_aspp spap_c2f spap_f2c selfmod sagan compare_gan"
+    for variant in names.split():
         method = methods.create(load(find("sndcgan"), variant))
         assert method.image_size == 128
     hinge = methods.create(load(find("sndcgan"), "sagan"))

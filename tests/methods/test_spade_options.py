@@ -11,6 +11,7 @@ from toy import Batches, Toy, configure
 
 from ganattn import losses, methods, parallel
 from ganattn.config import find, load
+from ganattn.errors import ConfigError
 from ganattn.methods.families.synthesis import create_optimizers, is_turn, minimize_in_turn
 
 
@@ -129,6 +130,11 @@ def test_nothing_local_leaks_into_the_state(fields, monkeypatch):
 def test_variants_of_the_config():
     optimizer = load(find("spade"), "no_ttur").optimizer
     assert (optimizer.ttur, optimizer.beta1, optimizer.beta2) == (False, 0.5, 0.999)
-    data = load(find("dagan"), "deepfashion").data
-    assert (data.load_size, data.crop_size) == (286, 256)
+    config = load(find("dagan"), "deepfashion")
+    assert (config.data.load_size, config.data.crop_size, config.data.num_classes) == (286, 256, 20)
+    assert config.optimizer.total_steps == 2 * config.optimizer.decay_start_step == 93_700
+    tiny = load(find("dagan"), "deepfashion,tiny,all_levels")
+    assert (tiny.data.crop_size, tiny.method.attention) == (32, "all")
+    with pytest.raises(ConfigError, match="unknown config variant 'deepfashion'"):
+        load(find("spade"), "deepfashion")
     assert method_of("dagan", "no_feature_matching").weights.feature_matching == 0

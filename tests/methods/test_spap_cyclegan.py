@@ -9,6 +9,7 @@ from reference import assert_equal, in_float64, quick_jit
 from ganattn import methods, parallel
 from ganattn.config import find, from_dict, load, to_dict
 from ganattn.errors import ConfigError
+from ganattn.methods.families.pyramids import EARLIER
 
 START = 2
 SMALL = {"width": 2, "discriminator_width": 2, "pyramid_start_step": START}
@@ -85,7 +86,7 @@ def test_until_the_start_it_is_cyclegan_bit_for_bit_then_all_moves(x64):
 
 
 def test_late_discriminators_move_after_the_start(x64):
-    method = method_of("tiny,aspp", **SMALL)
+    method = method_of("tiny,frozen_aspp", **SMALL)
     state = in_float64(method)
     drawn, _ = parts(jax.device_get(state.variables))
     assert {name.split("'")[1] for name in drawn} == set(method.networks)
@@ -104,6 +105,51 @@ def test_nothing_local_leaks_into_the_state(variant):
     new, _ = jax.eval_shape(step.function, state, batch)
     assert jax.tree.map(jnp.shape, new) == jax.tree.map(jnp.shape, state)
     assert jax.tree.map(lambda x: x.dtype, new) == jax.tree.map(lambda x: x.dtype, state)
+
+
+def updates(method):
+    """Names of the groups whose pyramid Adam moves in the first step."""
+    for group, names in method.groups.items():
+        network = names[0]
+        leaf = jnp.ones(2)
+        params = {network: {"params": {"pyramid": leaf, "other": leaf}}}
+        chain = method.optimizers[group]
+        moves, _ = chain.update(params, chain.init(params), params)
+        assert moves[network]["params"]["other"].all()
+        if moves[network]["params"]["pyramid"].any():
+            yield group
+
+
+@pytest.mark.parametrize("name", ["spap_cyclegan", "sndcgan"])
+@pytest.mark.parametrize(
+    ("variant", "fields", "groups"),
+    [
+        ("", {}, []),
+        ("", {"pyramid_start_step": 0}, ["generator", "discriminator"]),
+        ("aspp", {}, ["generator", "discriminator"]),
+        ("aspp", {"delay_aspp": True}, []),
+        ("frozen_aspp", {}, []),
+        ("frozen_aspp", {"delay_aspp": False}, ["generator"]),
+    ],
+)
+def test_spap_and_atrous_convolutions_wait_and_aspp_does_not(name, variant, fields, groups):
+    config = load(find(name), variant).unlock()
+    config.method.update(fields)
+    method = methods.create(config)
+    assert list(updates(method)) == groups
+
+
+@pytest.mark.parametrize("name", ["spap_cyclegan", "sndcgan"])
+@pytest.mark.parametrize("variant", ["frozen_aspp", "spap_f2c"])
+def test_earlier_configs_build_what_they_built(name, variant):
+    """Runs whose configs lack the fields: ASPP waited, discriminators had no ASPP."""
+    config = load(find(name), "frozen_aspp").unlock()
+    config.method.pyramid = "aspp" if variant == "frozen_aspp" else variant
+    earlier = to_dict(config)
+    for field in EARLIER:
+        del earlier["method"][field]
+    ours, theirs = methods.create(config), methods.create(from_dict(earlier))
+    assert theirs.networks == ours.networks and not list(updates(theirs))
 
 
 def test_translation_gives_every_fuse_and_the_last():
@@ -135,7 +181,9 @@ def test_without_fuses_there_is_no_attention(variant):
     [
         ("", 12_059_336, 2_764_737 + 1_573_632),
         ("fine_to_coarse", 12_059_336, 2_764_737 + 1_573_632),
-        ("aspp", 11_378_179 + 688_896, 2_764_737 + 1_573_632),
+        ("aspp", 11_378_179 + 688_896, 2_764_737 + 2_754_048),
+        ("frozen_aspp", 11_378_179 + 688_896, 2_764_737 + 1_573_632),
+        ("second_map", 12_059_336 + 4 * 9, 2_764_737 + 1_573_632),
         ("plain_discriminator", 12_059_336, 2_764_737),
         ("vanilla", 11_378_179, 2_764_737),
     ],
@@ -165,6 +213,12 @@ def test_the_start_is_in_the_middle_of_the_papers_schedule():
         ({"pyramid_start_step": -1}, "pyramid_start_step is -1"),
         ({"discriminator": "pixel"}, "no third strided layer"),
         ({"discriminator_layers": 2}, "no third strided layer"),
+        (
+            {"discriminator": "pixel", "atrous_discriminator": False, "aspp_discriminator": True},
+            "aspp_discriminator is True, but the discriminator has no third strided layer",
+        ),
+        ({"aspp_discriminator": True}, "atrous_discriminator are both True: set one"),
+        ({"pyramid_reduction": 0}, "pyramid_reduction is 0: give at least 1"),
     ],
 )
 def test_values_out_of_range_are_refused(fields, message):

@@ -24,8 +24,12 @@ from ganattn.optimizers import Delay, adam, epoch_schedule
 from ganattn.parallel import Examples
 from ganattn.state import Tree
 
-# config.method.test_statistics -> `statistics` of `BatchNorm`.
+# config.method.test_statistics -> `statistics` of `BatchNorm`. The authors' test code translates
+# one image at a time with networks in training mode: "batch". With --eval it is "running".
 TEST_STATISTICS = {"batch": "image", "running": "running"}
+# config.method.test_guidance: what guides the generator for an image that has no map in a buffer,
+# a constant map as in the authors' test code, or the discriminator's map of a first translation.
+TEST_GUIDANCE = ("constant", "discriminator")
 GENERATORS = ("resnet", "unet")
 
 
@@ -73,6 +77,11 @@ def create_optimizer(
     return adam(schedule, optimizer.beta1, optimizer.beta2, weight_decay=0.0, delay=delay)
 
 
+def translation_keys(examples: Examples, rng: Array | None, images: Array) -> Array:
+    """Dropout keys for `generate`: (n,), one an image; without `rng` one fixed key, (), for all."""
+    return jax.random.key(0) if rng is None else examples.keys(rng, len(images))
+
+
 def real_and_fake(adversarial: str, real: Array, fake: Array) -> Array:
     """A discriminator's loss on its logits of real and of fake images.
 
@@ -108,7 +117,7 @@ def gradient_penalty(
         return output.logits.sum(), new
 
     gradients, new = jax.grad(total, has_aux=True)(share * real + (1 - share) * fake)
-    return losses.gradient_penalty(gradients), new
+    return losses.gradient_penalty(gradients, epsilon=1e-16), new
 
 
 def check_config(config: ConfigDict) -> int:

@@ -1,7 +1,6 @@
 """Translation learned from pairs: what pix2pix and paired spatial guidance share."""
 
 import dataclasses
-from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -23,7 +22,12 @@ from ganattn.methods.base import (
     dtype_of,
     images_spec,
 )
-from ganattn.methods.families.image_translation import gradient_penalty, penalty_shares
+from ganattn.methods.families.image_translation import (
+    TEST_STATISTICS,
+    gradient_penalty,
+    penalty_shares,
+    translation_keys,
+)
 from ganattn.state import TrainState, Tree, Variables, split_networks
 
 GENERATOR, DISCRIMINATOR = "generator_a2b", "discriminator_b"
@@ -36,15 +40,24 @@ class Paired(Method):
     A step updates the discriminator, then the generator against the updated discriminator, as the
     authors' loop does; one forward pass of the generator serves both updates.
 
+    `generate` runs the generator as training does, one image at a time: with dropout, and with
+    batch normalization by the image's own statistics. So does the authors' test code, and so says
+    pix2pix section 3.3.
+
     lambda_l1: weight of the distance to the true target. adversarial: a key of
     `losses.TRANSLATION`. gradient_penalty_weight: of WGAN-GP's penalty on the discriminator, on
-    mixtures of real and fake pairs; 0 skips its pass. dropout: in the generator, while training.
+    mixtures of real and fake pairs; 0 skips its pass. dropout: whether the generator has it.
+    test_dropout: whether that remains in `generate`. test_statistics: of batch normalization in
+    `generate`, "batch" for those of each image, "running" for the averages of training. The
+    authors' --eval is "running" without dropout.
     """
 
     lambda_l1: float = 100.0
     adversarial: str = "cross_entropy"
     gradient_penalty_weight: float = 0.0
     dropout: bool = True
+    test_dropout: bool = True
+    test_statistics: str = "batch"
     image_size: int = 256
 
     directions: ClassVar[tuple[Direction, ...]] = (Direction("a", "b"),)
@@ -53,6 +66,11 @@ class Paired(Method):
     def multiple(self) -> int:
         """What divides the height and width of images."""
         return int(self.networks[GENERATOR].multiple)
+
+    @property
+    def draws_noise(self) -> bool:
+        """Whether dropout is applied in `generate`."""
+        return self.dropout and self.test_dropout
 
     @property
     def joint(self) -> bool:
@@ -148,17 +166,22 @@ class Paired(Method):
         direction: str | None = None,
         rng: Array | None = None,
     ) -> Output:
-        """Translations of inputs["image"] (n, h, w, 3) in [-1, 1], without dropout.
+        """Translations of inputs["image"] (n, h, w, 3) in [-1, 1].
 
-        h and w are multiples of `multiple`. Raises ConfigError for an unknown direction.
+        h and w are multiples of `multiple`. rng: draws the dropout of each example; without it all
+        have the same fixed one. Raises ConfigError for an unknown direction.
         """
         self.direction(direction)
-        dtype = dtype_of({GENERATOR: variables[GENERATOR]})
-        return self._translate(variables, inputs["image"].astype(dtype))
+        images = inputs["image"].astype(dtype_of({GENERATOR: variables[GENERATOR]}))
+        keys = translation_keys(self.examples, rng, images) if self.draws_noise else None
+        return self._translate(variables, images, keys)
 
-    @abstractmethod
-    def _translate(self, variables: Mapping[str, Variables], images: Array) -> Output:
-        """`generate` for images in the networks' precision."""
+    def _translate(
+        self, variables: Mapping[str, Variables], images: Array, keys: Array | None
+    ) -> Output:
+        """`generate` for images in the networks' precision; keys: of dropout, None for none."""
+        statistics = TEST_STATISTICS[self.test_statistics]
+        return self.networks[GENERATOR].apply(variables[GENERATOR], images, keys, statistics)
 
     def panels(
         self, variables: Mapping[str, Variables], batch: Mapping[str, Array], rng: Array

@@ -1,11 +1,13 @@
-"""Made guidance_{trainable,buffer,supervised}.npz: `python make.py CHECKOUT FOLDER`, torch 2.13.0.
+"""Made guidance_*.npz: `python make.py CHECKOUT FOLDER`, torch 2.13.0.
 
-CHECKOUT: voidstrike/ASGIT at 235f922, whose own networks and training steps run here; dropout and
-the image pool are off, because their draws cannot be shared. Float64, weights rounded to float32 so
-that they are exact in both.
+CHECKOUT: voidstrike/ASGIT at 235f922 for trainable, buffer, decomposed and supervised, or
+voidstrike/pytorch-CycleGAN-and-pix2pix at 4a852a5, in which it was developed, for fusion. Their own
+networks and training steps run here; dropout and the image pool are off, because their draws cannot
+be shared. Float64, weights rounded to float32 (of fusion, float16) so that they are exact in both.
 """
 
 import functools
+import importlib.util
 import itertools
 import sys
 import types
@@ -21,13 +23,14 @@ for package in ("models", "data", "util"):  # theirs import more than the steps 
     sys.modules[package].__path__ = [f"{root}/{package}"]
 from data.aux_dataset import AuxAttnDataset  # noqa: E402
 from models import networks  # noqa: E402
-from models.attn_cycle_gan_model import AttnCycleGANModel  # noqa: E402
-from models.attn_cycle_gan_v2_model import AttnCycleGANV2Model  # noqa: E402
-from models.pix2pix_attn_model import Pix2PixAttnModel  # noqa: E402
 from util.image_pool import ImagePool  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
 NORM = functools.partial(torch.nn.InstanceNorm2d, affine=False, track_running_stats=False)
+
+
+def model_class(module, name):
+    return getattr(importlib.import_module(f"models.{module}_model"), name)
 
 
 def critic(trainable, channels, scaled):
@@ -39,7 +42,7 @@ def critic(trainable, channels, scaled):
     return net
 
 
-def randomize(nets):
+def randomize(nets, exact=torch.float32):
     generator = torch.Generator().manual_seed(11)
     for name, p in itertools.chain(*(net.named_parameters() for net in nets.values())):
         noise = torch.randn(p.shape, generator=generator)
@@ -47,7 +50,7 @@ def randomize(nets):
             value = noise * 1.5 / p[0].numel() ** 0.5
         else:
             value = 0.1 * noise + (0 if name.endswith("bias") else 1)
-        p.data = value.float().double()
+        p.data = value.to(exact).double()
 
 
 def adam(*nets):
@@ -55,8 +58,8 @@ def adam(*nets):
     return torch.optim.Adam(parameters, lr=RATE, betas=BETAS)
 
 
-def bank(size):
-    maps = AuxAttnDataset(3, 3, "cpu", mask_size=size)
+def bank(size, initial=1):
+    maps = AuxAttnDataset(3, 3, "cpu", mask_size=size, given_constant=initial)
     maps.A_attns, maps.B_attns = maps.A_attns.double(), maps.B_attns.double()
     return maps
 
@@ -112,7 +115,9 @@ def unpaired(kind, trainable, blend, identity, indices):
         adam(*list(nets.values())[2:]),
     )
     model.aux_data = bank(SIZE)
-    names = ("G_A", "G_B", "cycle_A", "cycle_B", "idt_A", "idt_B", "G", "D_A", "D_B")
+    names = LOSSES
+    if kind.__name__ == "DecomposeAttnModel":
+        names += ("G_A_2", "G_B_2", "cycle_A_2", "cycle_B_2")
     out = run(model, nets, indices, names)
     return out | {
         "bank/a": model.aux_data.A_attns.numpy(),
@@ -121,7 +126,8 @@ def unpaired(kind, trainable, blend, identity, indices):
 
 
 def supervised(indices):
-    model = Pix2PixAttnModel.__new__(Pix2PixAttnModel)
+    kind = model_class("pix2pix_attn", "Pix2PixAttnModel")
+    model = kind.__new__(kind)
     nets = {
         "G": networks.UnetGenerator(3, 3, 5, WIDTH, norm_layer=NORM, use_dropout=False),
         "SC": networks.SComponent(NORM),
@@ -138,10 +144,80 @@ def supervised(indices):
     return out | {"bank/a": model.aux_data.A_attns.numpy()}
 
 
-FILES = {
-    "trainable": lambda: unpaired(AttnCycleGANV2Model, True, "alpha", 0.2, [(0, 0), (1, 1)]),
-    "buffer": lambda: unpaired(AttnCycleGANModel, False, "rmult", 0.5, [(0, 2), (1, 2), (0, 1)]),
-    "supervised": lambda: supervised([(1, 1), (1, 1)]),
-}
-for name, make in FILES.items():
-    np.savez_compressed(f"{folder}/guidance_{name}.npz", **make())
+def fusion(indices):
+    """Steps of the generators resnet_9blocks_2, and the images of all four under one map.
+
+    Keys of the generators are those of ResnetGenerator ("model.N"), whose layers theirs has in two
+    parts. Of the networks S_CA and S_CB after the steps, every 16th number is kept.
+    """
+
+    def generator(mode):
+        return networks.InterResnetGenerator(3, 3, WIDTH, NORM, n_blocks=6, split_mode=mode)
+
+    def joined(net):
+        return torch.nn.ModuleDict({"model": torch.nn.Sequential(*net.model1, *net.model2)})
+
+    kind = model_class("attn_cycle_gan_v3", "AttnCycleGANV3Model")
+    model = kind.__new__(kind)
+    nets = {name: generator(2) for name in ("G_A", "G_B")}
+    nets |= {name: networks.SComponent(NORM, mode=1) for name in ("S_CA", "S_CB")}
+    nets |= {name: critic(False, 3, False) for name in ("D_A", "D_B")}
+    randomize(nets, torch.float16)
+    for name, net in nets.items():
+        setattr(model, f"net{name}", net)
+    model.opt = types.SimpleNamespace(
+        lambda_identity=0.0, lambda_A=10.0, lambda_B=10.0, direction="AtoB"
+    )
+    model.concat, model.device = "rmult", "cpu"
+    model.zero_attn_holder = torch.zeros(1, 1, SIZE // 4, SIZE // 4)
+    model.fake_A_pool, model.fake_B_pool = ImagePool(0), ImagePool(0)
+    model.criterionGAN = networks.GANLoss("lsgan")
+    model.criterionCycle = model.criterionIdt = torch.nn.L1Loss()
+    model.optimizer_G = adam(*(nets[name] for name in nets if name[0] != "D"))
+    model.optimizer_D = adam(nets["D_A"], nets["D_B"])
+    model.aux_data = bank(SIZE // 8, 0.25)
+
+    out, random = {}, np.random.default_rng(5)
+    image, guide = random.uniform(-1, 1, (1, 3, SIZE, SIZE)), random.uniform(0, 2, (1, 1, 4, 4))
+    out |= {"forward/image": image, "forward/map": guide}
+    image, guide = torch.tensor(image), torch.tensor(guide)
+    large = networks.SComponent(NORM, mode=0)
+    randomize({"large": large}, torch.float16)
+    for key, value in large.state_dict().items():
+        out[f"forward/S_C/{key}"] = value.numpy().astype(np.float32)
+    for mode in range(1, 5):
+        net = generator(mode)
+        joined(net).load_state_dict(joined(nets["G_A"]).state_dict())
+        enlarge = large if mode == 1 else nets["S_CA"]
+        out[f"forward/F{mode}"] = net(image, enlarge(guide)).detach().numpy()
+
+    flat = {name: joined(net) if name[0] == "G" else net for name, net in nets.items()}
+    steps = run(model, flat, indices, LOSSES)
+    for key, array in steps.items():
+        out[key] = array.ravel()[::16] if key.startswith("final/S_C") else array
+    return out | {
+        "bank/a": model.aux_data.A_attns.numpy(),
+        "bank/b": model.aux_data.B_attns.numpy(),
+    }
+
+
+LOSSES = ("G_A", "G_B", "cycle_A", "cycle_B", "idt_A", "idt_B", "G", "D_A", "D_B")
+VISITS = [(0, 2), (1, 2), (0, 1)]
+
+
+def files():
+    if importlib.util.find_spec("models.attn_cycle_gan_v3_model"):
+        return {"fusion": fusion(VISITS)}
+    decomposed = model_class("decompose_attn", "DecomposeAttnModel")
+    buffered = model_class("attn_cycle_gan", "AttnCycleGANModel")
+    in_iteration = model_class("attn_cycle_gan_v2", "AttnCycleGANV2Model")
+    return {
+        "trainable": unpaired(in_iteration, True, "alpha", 0.2, [(0, 0), (1, 1)]),
+        "buffer": unpaired(buffered, False, "rmult", 0.5, VISITS),
+        "decomposed": unpaired(decomposed, True, "rmult", 0.5, [(0, 0), (1, 1)]),
+        "supervised": supervised([(1, 1), (1, 1)]),
+    }
+
+
+for name, arrays in files().items():
+    np.savez_compressed(f"{folder}/guidance_{name}.npz", **arrays)
