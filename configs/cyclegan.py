@@ -8,6 +8,8 @@ such as cycle_gan/horse2zebra. Values are those of the authors' PyTorch code: 10
 constant rate and 100 in which it falls; an epoch has as many steps as the larger domain has images,
 so set `optimizer.epoch_steps` for a data set that is not a variant here, and divide it by the batch
 size. `classic` follows the authors' code of 2020 to 2025, whose decay starts one epoch early.
+`resnet6`, `unet256` and `unet128` are the authors' other values of netG, and `wgan_gp` is their
+wgangp with the gradient penalty, which their models never call.
 
 Expected: `quickstart` stopped after 400 steps leaves 0.165 of the procedural images' L1 distance
 inside the mask, 0.152 with an identity loss (means of three seeds). A step at 256 pixels takes
@@ -23,17 +25,23 @@ def get_config(variant: str = "") -> Config:
 
     method = config.method
     method.name = "cyclegan"
+    method.generator = "resnet"  # resnet | unet: with one of the next fields, the authors' netG
+    method.num_residual_blocks = 9  # of "resnet": 9 is their resnet_9blocks, 6 resnet_6blocks
+    method.num_downs = 8  # of "unet", halvings of the side: 8 is their unet_256, 7 unet_128
     method.width = 64  # channels of the generators' first layer (the authors' ngf)
-    method.num_residual_blocks = 9  # of the generators
-    method.discriminator = "patch"  # patch | pixel
+    method.discriminator = "patch"  # patch (the authors' netD basic, n_layers) | pixel
     method.discriminator_width = method.get_ref("width") + 0  # the authors' ndf; defaults to width
     method.discriminator_layers = 3  # strided convolutions of "patch": 3 see 70x70 pixels
-    method.norm = "instance"  # instance | batch
-    method.dropout = False  # in the residual blocks
+    method.norm = "instance"  # instance | batch | none, of both kinds of networks
+    method.init = "normal"  # of weights: normal | xavier | kaiming | orthogonal (init_type)
+    method.init_gain = 0.02  # standard deviation of "normal", factor of xavier and orthogonal
+    method.dropout = False  # in the blocks of "resnet", the decoder of "unet"
     method.test_dropout = True  # whether dropout remains in translation, drawn by a seed
     method.test_statistics = "batch"  # of batch norm: batch (each image's own) | running
-    method.image_size = 256  # pixels, a multiple of 4
-    method.adversarial = "least_squares"  # least_squares | cross_entropy
+    method.image_size = 256  # pixels, a multiple of 4, with "unet" of 2^num_downs
+    # least_squares | cross_entropy | wasserstein (the authors' gan_mode: lsgan, vanilla, wgangp)
+    method.adversarial = "least_squares"
+    method.gradient_penalty_weight = 0.0  # of WGAN-GP (10); the authors never call theirs
     method.lambda_a = 10.0  # weight of the cycle a to b to a
     method.lambda_b = 10.0  # weight of the cycle b to a to b
     method.lambda_identity = 0.5  # of the identity loss, relative to both; 0 skips its passes
@@ -95,6 +103,10 @@ VARIANTS = {
     "no_identity": set_method(lambda_identity=0.0),
     "no_pool": set_method(pool_size=0),
     "pixel": set_method(discriminator="pixel"),
+    "resnet6": set_method(num_residual_blocks=6),
+    "unet256": set_method(generator="unet"),
+    "unet128": set_method(generator="unet", num_downs=7, image_size=128),
+    "wgan_gp": set_method(adversarial="wasserstein", gradient_penalty_weight=10.0),
     "bfloat16": set_method(dtype="bfloat16"),
     "remat": set_method(remat=True),
     "quickstart": _quickstart,

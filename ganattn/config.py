@@ -143,6 +143,8 @@ def epoch_schedule(config: Config, learning_rate: float, epoch_steps: int) -> No
     optimizer.learning_rate = learning_rate
     optimizer.beta1 = 0.5
     optimizer.beta2 = 0.999
+    optimizer.schedule = "linear"  # linear | step | plateau | cosine (the authors' lr_policy)
+    optimizer.decay_epochs = 50  # of "step": epochs until a tenth of the rate (lr_decay_iters)
     optimizer.epoch_steps = epoch_steps  # steps for which the decaying rate is held
     optimizer.decay_start_step = 100 * optimizer.get_ref("epoch_steps")  # negative never decays
     optimizer.total_steps = 200 * optimizer.get_ref("epoch_steps")  # length of the training
@@ -232,9 +234,18 @@ def find(name: str) -> Path:
 
 def load(path: str | os.PathLike, variant: str = "") -> Config:
     """Runs `get_config(variant)` of a config file."""
+    return _module(path).get_config(variant)
+
+
+def variants(path: str | os.PathLike) -> dict[str, Variant]:
+    """The variants of a config file by their names, for a config that is built on it."""
+    return dict(_module(path).VARIANTS)
+
+
+def _module(path: str | os.PathLike) -> Any:
     spec = importlib.util.spec_from_file_location("config_file", path)
     if spec is None or spec.loader is None:
         raise ConfigError(f"{path} is not a Python file: give a config file with get_config")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.get_config(variant)
+    return module

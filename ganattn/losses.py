@@ -45,18 +45,22 @@ def hinge(logits: Array, is_real: bool) -> Array:
 def wasserstein(logits: Array, is_real: bool) -> Array:
     """Mean of -logits for real and of logits for fake images.
 
-    logits: any shape, unbounded. Source: Arjovsky et al. 2017, eq. 3.
+    logits: any shape, unbounded. Source: Arjovsky et al. 2017, eq. 3; gan_mode wgangp of
+    pytorch-CycleGAN-and-pix2pix and w of SPADE's code.
     """
     return jnp.mean(-logits if is_real else logits)
 
 
-def gradient_penalty(gradients: Array, one_sided: bool = False) -> Array:
+def gradient_penalty(gradients: Array, one_sided: bool = False, epsilon: float = 0.0) -> Array:
     """Mean over examples of the squared distance of the gradient's norm from 1.
 
-    gradients: (n, ...), those of a discriminator's output. one_sided: norms below 1 cost nothing.
+    gradients: (n, ...), those of a discriminator's summed logits by its images. one_sided: norms
+    below 1 cost nothing. epsilon: added to every number before the norm, 1e-16 in
+    cal_gradient_penalty of pytorch-CycleGAN-and-pix2pix.
     Source: Gulrajani et al. 2017, eq. 3 (WGAN-GP); Petzka et al. 2018, eq. 8 (WGAN-LP).
     """
-    norms = jnp.sqrt(jnp.sum(jnp.square(gradients.reshape(len(gradients), -1)), axis=1))
+    flat = gradients.reshape(len(gradients), -1) + epsilon
+    norms = jnp.sqrt(jnp.sum(jnp.square(flat), axis=1))
     excess = jax.nn.relu(norms - 1) if one_sided else norms - 1
     return jnp.mean(jnp.square(excess))
 
@@ -103,24 +107,30 @@ class AdversarialLoss(NamedTuple):
     generator: Callable[[Array], Array]
 
 
-def _both(loss: Callable[[Array, bool], Array]) -> AdversarialLoss:
+def _symmetric(loss: Callable[[Array, bool], Array]) -> AdversarialLoss:
+    """The generator's loss is the discriminator's with fakes labeled as real."""
     return AdversarialLoss(loss, lambda logits: loss(logits, True))
 
 
+_HINGE = AdversarialLoss(hinge, lambda logits: wasserstein(logits, True))
 # Of images from latent vectors. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018
 LATENT = {
-    "non_saturating": _both(binary_cross_entropy),
-    "hinge": AdversarialLoss(hinge, lambda logits: -jnp.mean(logits)),
+    "non_saturating": _symmetric(binary_cross_entropy),
+    "hinge": _HINGE,
 }
 # Of U-GAT-IT's TensorFlow code, there named lsgan, gan, hinge, wgan-gp, wgan-lp and dragan; the
 # discriminators of the last three have a gradient penalty, too.
 PENALIZED = ("wgan_gp", "wgan_lp", "dragan")
 PENALIZABLE = {
-    "least_squares": _both(least_squares),
-    "cross_entropy": LATENT["non_saturating"],
-    "hinge": LATENT["hinge"],
-    "wgan_gp": _both(wasserstein),
-    "wgan_lp": _both(wasserstein),
-    "dragan": LATENT["non_saturating"],
+    "least_squares": _symmetric(least_squares),
+    "cross_entropy": _symmetric(binary_cross_entropy),
+    "hinge": _HINGE,
+    "wgan_gp": _symmetric(wasserstein),
+    "wgan_lp": _symmetric(wasserstein),
+    "dragan": _symmetric(binary_cross_entropy),
 }
 ADVERSARIAL = {"least_squares": least_squares, "cross_entropy": binary_cross_entropy}
+# Of images from images, in the code of CycleGAN and pix2pix (gan_mode lsgan, vanilla, wgangp).
+TRANSLATION = {**ADVERSARIAL, "wasserstein": wasserstein}
+# Of images from label maps, in SPADE's code (gan_mode hinge, ls, original, w).
+SYNTHESIS = {"hinge": _HINGE, **{name: _symmetric(loss) for name, loss in TRANSLATION.items()}}

@@ -10,6 +10,7 @@ import optax
 from ganattn.errors import ConfigError
 
 SCHEDULER_STEPS = ("end", "start")
+SCHEDULES = ("linear", "step", "plateau", "cosine")
 Tree = Any
 Delay: TypeAlias = Callable[[optax.GradientTransformation], optax.GradientTransformation]
 
@@ -53,13 +54,7 @@ def epoch_decay(
     the "start" (between these: the last epoch trains with rate 0). A negative start never decays.
     Raises ConfigError for values outside their range.
     """
-    if scheduler_step not in SCHEDULER_STEPS:
-        raise ConfigError(
-            f"config.optimizer.scheduler_step is {scheduler_step!r}: "
-            f"use one of {', '.join(SCHEDULER_STEPS)}"
-        )
-    if epoch_steps < 1:
-        raise ConfigError(f"config.optimizer.epoch_steps is {epoch_steps}: give a positive number")
+    _check_epochs(epoch_steps, scheduler_step)
     if decay_start_step >= 0 and total_steps < 1:
         raise ConfigError(f"config.optimizer.total_steps is {total_steps}: give a positive number")
     if decay_start_step < 0 or decay_start_step >= total_steps:
@@ -72,6 +67,72 @@ def epoch_decay(
         return learning_rate * (1.0 - jnp.clip(progress, 0.0, 1.0))
 
     return schedule
+
+
+def epoch_schedule(
+    kind: str,
+    learning_rate: float,
+    decay_start_step: int,
+    total_steps: int,
+    epoch_steps: int,
+    scheduler_step: str = "end",
+    decay_epochs: int = 50,
+) -> optax.Schedule:
+    """A schedule of CycleGAN's and pix2pix's code (its lr_policy), constant within each epoch.
+
+    kind: "linear" is `epoch_decay`; "step" has a tenth of the rate after every `decay_epochs`
+    (lr_decay_iters); "cosine" is half a period of the cosine in the epochs before
+    `decay_start_step` (their T_max is n_epochs), so that later epochs raise the rate again;
+    "plateau" has a fifth of the rate after epochs 7, 13, 19 and so on, until a reduction would be
+    less than 1e-8: the authors' scheduler watches a number that their code never sets, so that
+    every epoch counts as one without progress. scheduler_step: see `epoch_decay`. Raises
+    ConfigError for values outside their range.
+    """
+    if kind not in SCHEDULES:
+        raise ConfigError(
+            f"config.optimizer.schedule is {kind!r}: use one of {', '.join(SCHEDULES)}"
+        )
+    if kind == "linear":
+        return epoch_decay(
+            learning_rate, decay_start_step, total_steps, epoch_steps, scheduler_step
+        )
+    _check_epochs(epoch_steps, scheduler_step)
+    if decay_epochs < 1:
+        raise ConfigError(f"config.optimizer.decay_epochs is {decay_epochs}: give at least 1")
+    if kind == "cosine" and decay_start_step < 1:
+        return optax.constant_schedule(learning_rate)
+
+    def schedule(count):
+        # How often the authors' scheduler has stepped.
+        epochs = count // epoch_steps + (scheduler_step == "start")
+        if kind == "cosine":
+            angle = jnp.asarray(epochs * epoch_steps, jnp.result_type(float)) / decay_start_step
+            return learning_rate * 0.5 * (1.0 + jnp.cos(jnp.pi * angle))
+        factor, times = 0.1, epochs // decay_epochs
+        if kind == "plateau":
+            times = jnp.minimum(jnp.maximum(epochs - 1, 0) // 6, _reductions(learning_rate, 0.2))
+            factor = 0.2
+        return learning_rate * factor ** jnp.asarray(times, jnp.result_type(float))
+
+    return schedule
+
+
+def _check_epochs(epoch_steps: int, scheduler_step: str) -> None:
+    if scheduler_step not in SCHEDULER_STEPS:
+        raise ConfigError(
+            f"config.optimizer.scheduler_step is {scheduler_step!r}: "
+            f"use one of {', '.join(SCHEDULER_STEPS)}"
+        )
+    if epoch_steps < 1:
+        raise ConfigError(f"config.optimizer.epoch_steps is {epoch_steps}: give a positive number")
+
+
+def _reductions(learning_rate: float, factor: float, least: float = 1e-8) -> int:
+    """How often ReduceLROnPlateau reduces a rate: a reduction by `least` or less is omitted."""
+    times = 0
+    while learning_rate * (1 - factor) > least:
+        learning_rate, times = learning_rate * factor, times + 1
+    return times
 
 
 def step_decay(learning_rate: float, factor: float, every: int) -> optax.Schedule:

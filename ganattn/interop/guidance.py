@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from ganattn.interop import cyclegan
+from ganattn.interop.image_translation import resnet_rows
 from ganattn.interop.names import CONV, SAME, Kind, Row, check_channels, conv_rows, norm_rows
 
 NETWORKS = cyclegan.NETWORKS
@@ -68,6 +69,6 @@ def _is_trainable(keys: Collection[str]) -> bool:
 
 
 KINDS = {
-    "G": Kind(cyclegan.generator_rows, _generator_fields),
+    "G": Kind(resnet_rows, _generator_fields),
     "D": Kind(discriminator_rows, discriminator_fields),
 }

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Mapping
 from functools import partial
 
-from ganattn.interop import guidance, pix2pix
+from ganattn.interop import guidance
+from ganattn.interop.image_translation import unet_fields, unet_rows
 from ganattn.interop.names import TRANSPOSED_CONV, Kind, Row, conv_rows, norm_rows
 
 NETWORKS = {"G": "generator_a2b", "SC": "upsampler_a2b", "D": "discriminator_b"}
@@ -18,7 +19,7 @@ def _upsampler(keys: Collection[str]) -> list[Row]:
 
 
 def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
-    fields = pix2pix.generator_fields(name, arrays)
+    fields = unet_fields(name, arrays)
     return {field: value for field, value in fields.items() if field != "norm"}
 
 
@@ -27,7 +28,7 @@ def _upsampler_fields(name: str, arrays: Mapping) -> dict[str, object]:
 
 
 KINDS = {
-    "G": Kind(pix2pix.generator_rows, _generator_fields),
+    "G": Kind(unet_rows, _generator_fields),
     "SC": Kind(_upsampler, _upsampler_fields),
     "D": Kind(guidance.discriminator_rows, partial(guidance.discriminator_fields, channels=6)),
 }

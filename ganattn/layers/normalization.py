@@ -232,8 +232,8 @@ def _move(average: Array, value: Array) -> Array:
 class Normalization:
     """The normalization of a network, with the statistics of one application.
 
-    kind: "instance" (no parameters), "batch" or "none". statistics, axis_name, gamma_init: of
-    `BatchNorm`.
+    kind: "instance" (no parameters), "batch" or "none" (the identity). statistics, axis_name,
+    gamma_init: of `BatchNorm`.
     """
 
     kind: str
@@ -243,8 +243,11 @@ class Normalization:
 
     @property
     def conv_bias(self) -> bool:
-        """Whether convolutions have biases: only where the normalization has none."""
-        return self.kind != "batch"
+        """Whether convolutions have biases: with instance normalization, as in CycleGAN's code.
+
+        With "none" they have no biases there either.
+        """
+        return self.kind == "instance"
 
     def __call__(self, features: Array, name: str) -> Array:
         """Normalizes (n, h, w, c) inside a compact module; `name` holds the parameters."""

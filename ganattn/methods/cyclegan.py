@@ -18,12 +18,15 @@ from ml_collections import ConfigDict
 
 from ganattn import losses
 from ganattn.errors import ConfigError
-from ganattn.methods.base import DTYPES, Output, apply_passes, as_metrics
+from ganattn.methods.base import Output, apply_passes, as_metrics
 from ganattn.methods.families.image_translation import (
     TEST_STATISTICS,
     check_config,
     create_discriminator,
+    create_generator,
     create_optimizer,
+    gradient_penalty,
+    penalty_shares,
     real_and_fake,
     translation_keys,
 )
@@ -37,8 +40,9 @@ from ganattn.methods.families.two_domains import (
     TwoDomains,
     cycle_objective,
 )
-from ganattn.networks.resnet import ResNetGenerator
 from ganattn.state import TrainState, Tree, split_networks
+
+_PENALTY = 1 << 16  # number of the penalty's random numbers, after those of dropout
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +53,27 @@ class CycleGAN(TwoDomains):
     pool of earlier ones, as the authors' loop does. `memory` is an `ImagePool` for each domain, or
     {} when the pool's size is 0.
 
+    Where the paper and the authors' PyTorch code differ, the code is followed: the identity loss is
+    on for all data (section 5.2: for paintings to photos only), the rate falls to a 101st part of
+    itself (section 7.1: to 0), and only the 7x7 convolutions and the residual blocks have
+    reflection padding (section 7.2: all). The halved loss of the discriminators is in both. The
+    authors' models with gan_mode wgangp never call their gradient penalty, so its weight is 0; its
+    place in the loss, where there is a weight, is chosen here.
+
     `generate` follows the authors' test code, which translates one image at a time by networks in
     training mode; with their defaults, instance normalization without dropout, modes are equal.
 
-    adversarial: a key of `losses.ADVERSARIAL`. norm: "instance" or "batch". dropout: whether the
-    residual blocks have it. test_dropout: whether that remains in `generate`. test_statistics: of
-    batch normalization in `generate`, "batch" for those of each image, "running" for the averages
-    of training. The authors' --eval is "running" without dropout.
+    adversarial: a key of `losses.TRANSLATION`. gradient_penalty_weight: of WGAN-GP's penalty on
+    each discriminator, on mixtures of real and pooled fake images; 0 skips its pass. norm:
+    "instance", "batch" or "none". dropout: whether the generators have it. test_dropout: whether
+    that remains in `generate`. test_statistics: of batch normalization in `generate`, "batch" for
+    those of each image, "running" for the averages of training. The authors' --eval is "running"
+    without dropout.
     """
 
     weights: CycleWeights = dataclasses.field(default_factory=CycleWeights)
     adversarial: str = "least_squares"
+    gradient_penalty_weight: float = 0.0
     norm: str = "instance"
     dropout: bool = False
     test_dropout: bool = True
@@ -67,18 +81,10 @@ class CycleGAN(TwoDomains):
 
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
-        method = config.method
-        check_config(config, multiple=4)
+        method, multiple = config.method, check_config(config)
         _check_pyramids(config)
         pyramids = create_pyramids(method, generator=False, discriminator=False)
-        generator = ResNetGenerator(
-            method.width,
-            method.num_residual_blocks,
-            method.norm,
-            pyramid=pyramids[0],
-            remat=method.remat,
-            dtype=DTYPES[method.dtype],
-        )
+        generator = create_generator(method, pyramids[0])
         discriminator = create_discriminator(method)
         if pyramids[1] is not None:
             discriminator = discriminator.clone(pyramid=pyramids[1])
@@ -93,6 +99,7 @@ class CycleGAN(TwoDomains):
             GROUPS,
             optimizers,
             weights=CycleWeights(method.lambda_a, method.lambda_b, method.lambda_identity),
+            multiple=multiple,
             **cls.values_of(method),
         )
 
@@ -109,7 +116,9 @@ class CycleGAN(TwoDomains):
     ) -> tuple[TrainState, dict[str, Array]]:
         """One update of the generators, then one of the discriminators.
 
-        Metrics are sums over domains, and the weighted totals.
+        draws: with a gradient penalty "discriminator_a/share" and "discriminator_b/share" (n,), the
+        shares of the real images in the mixtures. Metrics are sums over domains, and the weighted
+        totals.
         """
         real = self.real_images(state, batch)
         rng = jax.random.fold_in(state.rng, state.step)
@@ -119,7 +128,9 @@ class CycleGAN(TwoDomains):
             state, "generator", self._generator_loss, *discriminators, real, rng
         )
         memory, fake = self.query_pools(state.memory, fake, rng)
-        state, terms = self.minimize(state, "discriminator", self._discriminator_loss, real, fake)
+        shares = self._shares(draws, real, rng)
+        loss = self._discriminator_loss
+        state, terms = self.minimize(state, "discriminator", loss, real, fake, shares)
         return state.replace(memory=memory), {**metrics, **terms}
 
     def _translate(self, variables, inputs, direction, rng) -> Output:
@@ -136,7 +147,7 @@ class CycleGAN(TwoDomains):
         trained, carried = {**generators, **discriminators}, {**carried, **of_discriminators}
         keys = map(partial(self._dropout_keys, rng, len(real["a"])), itertools.count())
         # Without batch statistics no layer mixes examples: passes can share a batch.
-        joint = self.norm == "instance"
+        joint = self.norm != "batch"
         with_identity = self.weights.identity > 0
 
         def run(name, *passes):
@@ -165,13 +176,24 @@ class CycleGAN(TwoDomains):
                 (identity[target],) = images(name, passes)
 
         logits = {d: run(f"discriminator_{d}", (fake[d],))[0].logits for d in reversed(DOMAINS)}
-        adversarial = losses.ADVERSARIAL[self.adversarial]
+        adversarial = losses.TRANSLATION[self.adversarial]
         total, terms = cycle_objective(self.weights, adversarial, logits, real, cycled, identity)
         return total, (carried, (fake, as_metrics("generator", terms, total)))
 
-    def _discriminator_loss(self, discriminators, carried, real, fake):
-        terms, new_carried = {}, {}
-        joint = self.norm == "instance"
+    def _shares(self, draws, real, rng):
+        """Each domain's shares of the real images in the penalty's mixtures, {} without it."""
+        if not self.gradient_penalty_weight:
+            return {}
+        names = dict(zip(DOMAINS, DISCRIMINATORS, strict=True))
+        keys = {domain: jax.random.fold_in(rng, _PENALTY + i) for i, domain in enumerate(names)}
+        return {
+            d: penalty_shares(draws, f"{name}/share", self.examples, keys[d], real[d])
+            for d, name in names.items()
+        }
+
+    def _discriminator_loss(self, discriminators, carried, real, fake, shares):
+        terms, new_carried, penalty = {}, {}, 0.0
+        joint = self.norm != "batch"
         for domain, name in zip(DOMAINS, DISCRIMINATORS, strict=True):
             passes = ((real[domain],), (fake[domain],))
             (on_real, on_fake), new_carried[name] = apply_passes(
@@ -180,7 +202,16 @@ class CycleGAN(TwoDomains):
             # Eq. 1 with the least squares of section 4, halved as in the authors' code.
             loss = real_and_fake(self.adversarial, on_real.logits, on_fake.logits)
             terms[domain] = 0.5 * loss
-        total = terms["a"] + terms["b"]
+            if domain in shares:
+                network, trained = self.networks[name], discriminators[name]
+                images = real[domain], fake[domain], shares[domain]
+                term, new_carried[name] = gradient_penalty(
+                    network, trained, new_carried[name], *images
+                )
+                penalty += term  # Gulrajani et al. 2017, eq. 3
+        total = terms["a"] + terms["b"] + self.gradient_penalty_weight * penalty
+        if shares:
+            terms["gradient_penalty"] = penalty
         return total, (new_carried, as_metrics("discriminator", terms, total))
 
     def _dropout_keys(self, rng, count, number):
@@ -192,6 +223,11 @@ class CycleGAN(TwoDomains):
 def _check_pyramids(config: ConfigDict) -> None:
     check_pyramids(config)
     method = config.method
+    if method.pyramid != "none" and method.get("generator", "resnet") != "resnet":
+        raise ConfigError(
+            f"config.method.pyramid is {method.pyramid!r}: use 'none' with the generator "
+            f"{method.generator!r}, which has no place for it"
+        )
     has_third_layer = method.discriminator == "patch" and method.discriminator_layers >= 3
     for field in ("atrous_discriminator", "aspp_discriminator"):
         if method.get(field, False) and not has_third_layer:

@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from ganattn.config import check
 from ganattn.errors import CheckpointError
 from ganattn.layers.attention import enlarge
+from ganattn.layers.normalization import NORMS
 from ganattn.methods.base import DTYPES, Input, Output, Panels, columns, images_spec
 from ganattn.methods.families import image_translation
 from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
@@ -60,6 +61,7 @@ class FAL(Paired):
     def from_config(cls, config: ConfigDict) -> Self:
         method, optimizer = config.method, config.optimizer
         check(config, "method.modulation", choices=MODULATIONS)
+        check(config, "method.norm", choices=NORMS)
         check(config, "method.num_rounds", least=1)
         check(config, "method.num_residual_blocks", least=ENCODER_BLOCKS)
         check(config, "optimizer.decoder_updates", least=1)

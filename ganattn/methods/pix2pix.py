@@ -5,18 +5,22 @@ from typing import Self
 
 from ml_collections import ConfigDict
 
-from ganattn.config import check
-from ganattn.methods.base import DTYPES
 from ganattn.methods.families import image_translation
 from ganattn.methods.families.paired import DISCRIMINATOR, GENERATOR, Paired
-from ganattn.networks.unet import UNetGenerator
 
 
 @dataclasses.dataclass(frozen=True)
 class Pix2Pix(Paired):
     """`Paired` with a PatchGAN discriminator; eq. 4 of the paper is the objective.
 
-    norm: of both networks, "instance" or "batch".
+    Where the paper and the authors' PyTorch code differ, the code is followed: dropout is in the
+    decoder levels of 8 times the width but the innermost (section 6.1.1: in the first three levels
+    of the decoder), no norm follows the innermost strided convolution, and the rate falls in the
+    second 100 epochs (section 3.3 has no schedule). The discriminator's loss is halved in both. The
+    authors' models with gan_mode wgangp never call their gradient penalty, so its weight is 0; its
+    place in the loss, where there is a weight, is chosen here.
+
+    norm: of both networks, "instance", "batch" or "none".
     """
 
     norm: str = "batch"
@@ -24,11 +28,8 @@ class Pix2Pix(Paired):
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
         method = config.method
-        check(config, "method.num_downs", least=2)
-        image_translation.check_config(config, multiple=1 << method.num_downs)
-        generator = UNetGenerator(
-            method.width, method.num_downs, method.norm, dtype=DTYPES[method.dtype]
-        )
+        image_translation.check_config(config)
+        generator = image_translation.create_generator(method)
         discriminator = image_translation.create_discriminator(method)
         groups = {"generator": (GENERATOR,), "discriminator": (DISCRIMINATOR,)}
         return cls(
@@ -40,5 +41,5 @@ class Pix2Pix(Paired):
 
     @property
     def joint(self) -> bool:
-        """With instance normalization no layer mixes examples."""
-        return self.norm == "instance"
+        """Without batch normalization no layer mixes examples."""
+        return self.norm != "batch"

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array
 from ml_collections import ConfigDict
 
@@ -32,23 +31,20 @@ from ganattn.methods.base import (
     weights_of,
 )
 from ganattn.methods.families.perceptual import PERCEPTUAL, Perceptual
+from ganattn.methods.families.synthesis import (
+    ObjectiveWeights,
+    check_training,
+    create_optimizers,
+    is_turn,
+    minimize_in_turn,
+)
 from ganattn.networks.multiscale import MultiscaleDiscriminator
 from ganattn.networks.spade import ATTENTION, DOUBLINGS, SPADEGenerator, StyleEncoder
 from ganattn.networks.vgg import VGG19Features, perceptual_distance
-from ganattn.optimizers import adam, linear_decay
 from ganattn.state import TrainState, Variables, split_networks
 
 GENERATOR, DISCRIMINATOR, ENCODER = "generator", "discriminator", "encoder"
 VOID = 255  # the id of pixels without a label
-
-
-@dataclasses.dataclass(frozen=True)
-class ObjectiveWeights:
-    """Weights of feature matching, the perceptual loss, and the divergence of the styles."""
-
-    feature_matching: float = 10.0
-    perceptual: float = 10.0
-    divergence: float = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,8 +53,17 @@ class SPADE(Perceptual):
 
     A step updates the generator (and the style encoder), then the discriminator on new fakes of the
     updated generator, as the authors' loop does: both networks' statistics and power iterations are
-    updated twice.
+    updated twice. With `generator_every` above 1 the first step of each epoch of `epoch_steps` and
+    every so many steps after it update the generator, and all update the discriminator; metrics of
+    a step that leaves the generator as it is are of its losses there.
 
+    Where the paper and the authors' code differ, the code is followed: Adam's beta2 is 0.9 (the
+    paper, section 4: 0.999), the scale of the normalization is 1 + gamma (eq. 1: gamma), spectral
+    normalization leaves out the first and last layers and SPADE's own convolutions (section 4: all
+    layers), and the divergence of the styles is summed over the batch. Of the netD that their help
+    lists ("n_layers", "multiscale", "image") only "multiscale" runs.
+
+    adversarial: a key of `losses.SYNTHESIS`.
     classes: channels of the label map, which is one-hot or, where `one_hot` is False, an image of
     any kind, such as edges or another domain. void: whether the last class is that of id 255.
     instances: whether boundaries of instances are an input. latent_size: of the style, 0 without a
@@ -69,7 +74,10 @@ class SPADE(Perceptual):
     maps; with a style encoder they are those of training.
     """
 
-    weights: ObjectiveWeights = ObjectiveWeights()
+    weights: ObjectiveWeights = dataclasses.field(default_factory=ObjectiveWeights)
+    adversarial: str = "hinge"
+    generator_every: int = 1
+    epoch_steps: int = 1
     classes: int = 35
     void: bool = False
     instances: bool = True
@@ -89,6 +97,7 @@ class SPADE(Perceptual):
     @classmethod
     def from_config(cls, config: ConfigDict) -> Self:
         _check(config)
+        check_training(config)
         method, dtype = config.method, DTYPES[config.method.dtype]
         networks: dict[str, Any] = {
             GENERATOR: SPADEGenerator(
@@ -115,8 +124,11 @@ class SPADE(Perceptual):
         return cls(
             networks,
             {"generator": tuple(trained), "discriminator": (DISCRIMINATOR,)},
-            _optimizers(config.optimizer),
+            create_optimizers(config),
             weights=weights_of(ObjectiveWeights, method),
+            adversarial=method.get("adversarial", "hinge"),
+            generator_every=method.get("generator_every", 1),
+            epoch_steps=config.optimizer.epoch_steps,
             classes=method.condition_channels or method.num_classes + method.use_dontcare,
             void=bool(method.use_dontcare and not method.condition_channels),
             one_hot=not method.condition_channels,
@@ -191,15 +203,13 @@ class SPADE(Perceptual):
                 return draws[name].astype(like.dtype)
             return self._normal(jax.random.fold_in(rng, number), len(like), like.dtype)
 
-        state, metrics = self.minimize(
-            state,
-            "generator",
-            self._generator_loss,
-            state.variables,
-            condition,
-            image,
-            partial(noise, "generator", 0),
-        )
+        styles = partial(noise, "generator", 0)
+        minimize: Any = partial(self.minimize, state, "generator")
+        if self.generator_every > 1:
+            turn = is_turn(state.step, self.generator_every, self.epoch_steps)
+            minimize = partial(minimize_in_turn, self, state, "generator", turn)
+        loss: Any = self._generator_loss
+        state, metrics = minimize(loss, state.variables, condition, image, styles)
         generators = split_networks(state.variables, self.groups["generator"])
         fake, carried, _ = self._forward(
             *generators, condition, image, partial(noise, "discriminator", 1)
@@ -323,17 +333,19 @@ class SPADE(Perceptual):
         return *split_passes(output, 2), {DISCRIMINATOR: new}
 
     def _generator_loss(self, trained, carried, variables, condition, image, noise):
-        """pix2pixHD eq. 5 with the hinge loss (SPADE section 3), and SPADE's divergence."""
+        """pix2pixHD eq. 5 (SPADE section 3: with the hinge loss), and SPADE's divergence."""
         fake, carried, divergence = self._forward(trained, carried, condition, image, noise)
         discriminator = split_networks(variables, (DISCRIMINATOR,))
         on_fake, on_real, statistics = self._discriminate(*discriminator, condition, fake, image)
-        terms = {
-            # Miyato et al. 2018, eq. 17.
-            "adversarial": -sum(logits.mean() for logits in on_fake.logits) / len(on_fake.logits),
+        adversarial = losses.SYNTHESIS[self.adversarial].generator
+        # With "hinge" Miyato et al. 2018, eq. 17.
+        total = sum(adversarial(logits) for logits in on_fake.logits) / len(on_fake.logits)
+        terms = {"adversarial": total}
+        if self.weights.feature_matching:
             # pix2pixHD eq. 4.
-            "feature_matching": losses.feature_matching(on_fake.features, on_real.features),
-        }
-        total = terms["adversarial"] + self.weights.feature_matching * terms["feature_matching"]
+            term = losses.feature_matching(on_fake.features, on_real.features)
+            terms["feature_matching"] = term
+            total += self.weights.feature_matching * term
         if PERCEPTUAL in variables:
             # pix2pixHD section 3.3, end; Johnson et al. 2016, eq. 2, with L1.
             terms["perceptual"] = perceptual_distance(
@@ -346,10 +358,11 @@ class SPADE(Perceptual):
         return total, ({**carried, **statistics}, as_metrics("generator", terms, total))
 
     def _discriminator_loss(self, trained, statistics, condition, image, fake):
-        """Miyato et al. 2018, eq. 16: the hinge loss, averaged over scales."""
+        """The adversarial loss ("hinge": Miyato et al. 2018, eq. 16), averaged over scales."""
+        adversarial = losses.SYNTHESIS[self.adversarial].discriminator
         *outputs, statistics = self._discriminate(trained, statistics, condition, fake, image)
         terms = {
-            name: sum(losses.hinge(x, name == "real") for x in output.logits) / len(output.logits)
+            name: sum(adversarial(x, name == "real") for x in output.logits) / len(output.logits)
             for name, output in zip(("fake", "real"), outputs, strict=True)
         }
         total = terms["fake"] + terms["real"]
@@ -358,25 +371,6 @@ class SPADE(Perceptual):
 
 def _height(method: ConfigDict) -> int:
     return round(method.crop_size / method.aspect_ratio)
-
-
-def _optimizers(optimizer: ConfigDict) -> dict[str, optax.GradientTransformation]:
-    """Adam with two time scales (Heusel et al. 2017): half the rate and twice the rate."""
-    factors = {"generator": 0.5, "discriminator": 2.0} if optimizer.ttur else {}
-    return {
-        group: adam(
-            linear_decay(
-                factors.get(group, 1.0) * optimizer.learning_rate,
-                optimizer.decay_start_step,
-                optimizer.total_steps,
-                staircase=optimizer.epoch_steps,
-            ),
-            optimizer.beta1,
-            optimizer.beta2,
-            weight_decay=0.0,
-        )
-        for group in ("generator", "discriminator")
-    }
 
 
 def _check(config: ConfigDict) -> None:

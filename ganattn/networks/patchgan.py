@@ -5,7 +5,8 @@ from typing import Any
 import flax.linen as nn
 from jax import Array
 
-from ganattn.layers.convolution import DCGAN_INITS, Conv
+from ganattn.layers.convolution import Conv
+from ganattn.layers.initialization import WeightInit
 from ganattn.layers.normalization import Normalization
 from ganattn.layers.pyramid import ASPP, AtrousMean
 from ganattn.networks.outputs import DiscriminatorOutput
@@ -15,10 +16,10 @@ class PatchDiscriminator(nn.Module):
     """`num_layers` strided 4x4 convolutions, one with stride 1, and a classifier.
 
     With three layers the receptive field is 70x70 pixels. width: channels of the first layer (the
-    authors' ndf). norm: "instance" or "batch"; the latter takes its statistics over the devices of
-    `axis_name`. pyramid: an `AtrousMean` of strided convolution `pyramid_layer` (counted from 1),
-    whose result replaces the convolution's output before the normalization; or an `ASPP` after the
-    activation of that layer.
+    authors' ndf). norm: "instance", "batch" or "none"; "batch" takes its statistics over the
+    devices of `axis_name`. pyramid: an `AtrousMean` of strided convolution `pyramid_layer` (counted
+    from 1), whose result replaces the convolution's output before the normalization; or an `ASPP`
+    after the activation of that layer.
     Source: pix2pix appendix 6.1.2 (C64-C128-C256-C512); CycleGAN appendix 7.2.
     """
 
@@ -29,11 +30,13 @@ class PatchDiscriminator(nn.Module):
     pyramid_layer: int = 3
     axis_name: str | None = None
     dtype: Any = None
+    weight_init: WeightInit = WeightInit()
 
     @nn.compact
     def __call__(self, images: Array, statistics: str = "running") -> DiscriminatorOutput:
         """images (n, h, w, c) in [-1, 1]; statistics: of batch normalization, see `BatchNorm`."""
-        norm = Normalization(self.norm, statistics, self.axis_name)
+        init = self.weight_init
+        norm = Normalization(self.norm, statistics, self.axis_name, init.scale)
         x, features = images, []
         for i in range(self.num_layers + 1):
             strided = i < self.num_layers
@@ -44,7 +47,7 @@ class PatchDiscriminator(nn.Module):
                 padding=1,
                 pad_mode="zero",
                 use_bias=norm.conv_bias or i == 0,
-                **DCGAN_INITS,
+                **init.conv(),
                 dtype=self.dtype,
                 name=f"conv{i + 1}",
             )
@@ -59,7 +62,7 @@ class PatchDiscriminator(nn.Module):
                 x = pyramid(x, norm).features
             features.append(x)
         classifier = Conv(
-            1, 4, padding=1, pad_mode="zero", use_bias=True, **DCGAN_INITS, dtype=self.dtype,
+            1, 4, padding=1, pad_mode="zero", use_bias=True, **init.conv(), dtype=self.dtype,
             name="classifier",
         )  # fmt: skip
         return DiscriminatorOutput(classifier(x), tuple(features))
@@ -75,12 +78,13 @@ class PixelDiscriminator(nn.Module):
     norm: str = "instance"
     axis_name: str | None = None
     dtype: Any = None
+    weight_init: WeightInit = WeightInit()
 
     @nn.compact
     def __call__(self, images: Array, statistics: str = "running") -> DiscriminatorOutput:
         """images (n, h, w, c) in [-1, 1]; statistics: of batch normalization, see `BatchNorm`."""
-        norm = Normalization(self.norm, statistics, self.axis_name)
-        options = {**DCGAN_INITS, "dtype": self.dtype}
+        norm = Normalization(self.norm, statistics, self.axis_name, self.weight_init.scale)
+        options = {**self.weight_init.conv(), "dtype": self.dtype}
         x = nn.leaky_relu(Conv(self.width, 1, use_bias=True, **options, name="pixel1")(images), 0.2)
         x = Conv(2 * self.width, 1, use_bias=norm.conv_bias, **options, name="pixel2")(x)
         x = nn.leaky_relu(norm(x, "pixel2_norm"), 0.2)

@@ -48,8 +48,9 @@ def test_steps_equal_the_authors(steps, x64):
 
 def test_method_fields_come_from_the_arrays(steps):
     assert interop.method_fields("cyclegan", networks_of(steps, "cyclegan")) == {
-        "width": 2, "num_residual_blocks": 1, "norm": "instance", "dropout": False,
-        "discriminator": "patch", "discriminator_width": 2, "discriminator_layers": 3,
+        "generator": "resnet", "width": 2, "num_residual_blocks": 1, "norm": "instance",
+        "dropout": False, "discriminator": "patch", "discriminator_width": 2,
+        "discriminator_layers": 3,
     }  # fmt: skip
 
 

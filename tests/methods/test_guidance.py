@@ -221,7 +221,8 @@ def test_discriminators_equal_the_authors(
     scaled = enlarge((attention - low) / (high - low), 64, 64)
     close(scaled, nhwc(file[f"{name}/attention{suffix}"]), tolerance * high / (high - low))
     each = to_unit_range(attention)
-    assert (each.min((1, 2, 3)) == 0).all() and (each.max((1, 2, 3)) == 1).all()
+    assert (each.min((1, 2, 3)) == 0).all()
+    np.testing.assert_allclose(each.max((1, 2, 3)), 1, rtol=tolerance)
 
 
 def test_a_constant_map_guides_nowhere():

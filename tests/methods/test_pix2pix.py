@@ -32,7 +32,7 @@ def test_steps_equal_the_authors(golden_folder, norm, x64):
     size, width, levels, _, _ = (int(x) for x in file["meta"])
     fields = interop.method_fields("pix2pix", networks_of(file, "pix2pix"))
     assert fields == {
-        "width": width, "num_downs": levels, "norm": norm,
+        "generator": "unet", "width": width, "num_downs": levels, "norm": norm,
         "discriminator": "patch", "discriminator_width": width, "discriminator_layers": 3,
     }  # fmt: skip
     method = method_of(**fields, image_size=size, dropout=False)

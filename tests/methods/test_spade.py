@@ -314,6 +314,9 @@ def test_the_perceptual_loss_takes_torchvision_weights(monkeypatch, tmp_path):
         ({"crop_size": 48}, "multiples of 32"),
         ({"attention": "first"}, "use one of none, last, all"),
         ({"num_classes": 0}, "give at least 1"),
+        ({"adversarial": "ls"}, "use one of hinge, least_squares, cross_entropy, wasserstein"),
+        ({"generator_every": 0}, "give at least 1"),
+        ({"discriminator_scales": 0}, "give at least 1"),
     ],
 )
 def test_values_out_of_range_are_named(fields, message):

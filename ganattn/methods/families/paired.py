@@ -22,7 +22,12 @@ from ganattn.methods.base import (
     dtype_of,
     images_spec,
 )
-from ganattn.methods.families.image_translation import TEST_STATISTICS, translation_keys
+from ganattn.methods.families.image_translation import (
+    TEST_STATISTICS,
+    gradient_penalty,
+    penalty_shares,
+    translation_keys,
+)
 from ganattn.state import TrainState, Tree, Variables, split_networks
 
 GENERATOR, DISCRIMINATOR = "generator_a2b", "discriminator_b"
@@ -30,7 +35,7 @@ GENERATOR, DISCRIMINATOR = "generator_a2b", "discriminator_b"
 
 @dataclasses.dataclass(frozen=True)
 class Paired(Method):
-    """A U-Net, and a discriminator of source and target side by side.
+    """A generator, and a discriminator of source and target side by side.
 
     A step updates the discriminator, then the generator against the updated discriminator, as the
     authors' loop does; one forward pass of the generator serves both updates.
@@ -40,13 +45,16 @@ class Paired(Method):
     pix2pix section 3.3.
 
     lambda_l1: weight of the distance to the true target. adversarial: a key of
-    `losses.ADVERSARIAL`. dropout: whether the generator has it. test_dropout: whether that remains
-    in `generate`. test_statistics: of batch normalization in `generate`, "batch" for those of each
-    image, "running" for the averages of training. The authors' --eval is "running" without dropout.
+    `losses.TRANSLATION`. gradient_penalty_weight: of WGAN-GP's penalty on the discriminator, on
+    mixtures of real and fake pairs; 0 skips its pass. dropout: whether the generator has it.
+    test_dropout: whether that remains in `generate`. test_statistics: of batch normalization in
+    `generate`, "batch" for those of each image, "running" for the averages of training. The
+    authors' --eval is "running" without dropout.
     """
 
     lambda_l1: float = 100.0
     adversarial: str = "cross_entropy"
+    gradient_penalty_weight: float = 0.0
     dropout: bool = True
     test_dropout: bool = True
     test_statistics: str = "batch"
@@ -57,7 +65,7 @@ class Paired(Method):
     @property
     def multiple(self) -> int:
         """What divides the height and width of images."""
-        return 1 << self.networks[GENERATOR].num_downs
+        return int(self.networks[GENERATOR].multiple)
 
     @property
     def draws_noise(self) -> bool:
@@ -92,8 +100,9 @@ class Paired(Method):
     ) -> tuple[TrainState, dict[str, Array]]:
         """One update of the discriminator, then one of the generator's group.
 
-        batch: as `batch_spec` describes it. draws: none are read. Metrics are unweighted terms and
-        the weighted totals.
+        batch: as `batch_spec` describes it. draws: with a gradient penalty "discriminator_b/share"
+        (n,), the shares of the real pairs in the mixtures. Metrics are unweighted terms and the
+        weighted totals.
         """
         a, b = (batch[domain].astype(dtype_of(state.variables)) for domain in "ab")
         guide, keys = self.recall(state, batch), None
@@ -106,8 +115,13 @@ class Paired(Method):
             has_aux=True,
         )
         state = self.carry(state, carried)
+        shares = None
+        if self.gradient_penalty_weight:
+            rng = jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 1)
+            shares = penalty_shares(draws, f"{DISCRIMINATOR}/share", self.examples, rng, a)
+        fixed = jax.lax.stop_gradient(fake)
         state, metrics = self.minimize(
-            state, "discriminator", self._discriminator_loss, a, b, jax.lax.stop_gradient(fake)
+            state, "discriminator", self._discriminator_loss, a, b, fixed, shares
         )
 
         discriminator, statistics = split_networks(state.variables, (DISCRIMINATOR,))
@@ -195,21 +209,29 @@ class Paired(Method):
         )
         return outputs, {DISCRIMINATOR: new}
 
-    def _discriminator_loss(self, trained, statistics, a, b, fake):
+    def _discriminator_loss(self, trained, statistics, a, b, fake, shares):
         """pix2pix eq. 1, halved: slows the discriminator down (pix2pix section 3.3)."""
-        loss = losses.ADVERSARIAL[self.adversarial]
+        loss = losses.TRANSLATION[self.adversarial]
         # Fake before real: the order in which the authors' running averages change.
         outputs, statistics = self._discriminate(trained, statistics, (a, fake), (a, b))
         on_fake, on_real = (output.logits for output in outputs)
         terms = {"real": loss(on_real, True), "fake": loss(on_fake, False)}
         total = 0.5 * (terms["real"] + terms["fake"])
+        if shares is not None:
+            pairs = [jnp.concatenate([a, images], -1) for images in (b, fake)]
+            network, name = self.networks[DISCRIMINATOR], DISCRIMINATOR
+            penalty, statistics[name] = gradient_penalty(
+                network, trained[name], statistics[name], *pairs, shares
+            )
+            terms["gradient_penalty"] = penalty  # Gulrajani et al. 2017, eq. 3
+            total += self.gradient_penalty_weight * penalty
         return total, (statistics, as_metrics("discriminator", terms, total))
 
     def _generator_loss(self, fake, trained, statistics, a, b):
         """pix2pix eq. 4, with the generator's term of eq. 1 in its non-saturating form."""
         (output,), statistics = self._discriminate(trained, statistics, (a, fake))
         terms = {
-            "adversarial": losses.ADVERSARIAL[self.adversarial](output.logits, True),  # eq. 1
+            "adversarial": losses.TRANSLATION[self.adversarial](output.logits, True),  # eq. 1
             "l1": losses.mean_absolute(fake, b),  # eq. 3
         }
         total = terms["adversarial"] + self.lambda_l1 * terms["l1"]
