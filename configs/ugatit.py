@@ -4,7 +4,10 @@
         --config.data.path=data/horse2zebra
 
 `data.path` is a folder with trainA trainB testA testB, or with `--config.data.source=tfds` a name
-such as cycle_gan/horse2zebra. The paper's five data sets share every value.
+such as cycle_gan/horse2zebra. The paper's five data sets share every value. Values are those of
+the authors' PyTorch code; `tf` follows their TensorFlow code, which made the paper's tables. Its
+updates take images of their own, so `data.batch_size` is 2 for one image an update. For what paper
+and code bases do differently see `ganattn.methods.ugatit.UGATIT`.
 
 Expected: `quickstart` trains a small model on procedural images in a few minutes on two CPU cores;
 after 400 of its steps 0.127 of the L1 distance inside the mask remains, and the attention covers
@@ -26,11 +29,17 @@ def get_config(variant: str = "") -> Config:
     method.num_residual_blocks = 4  # in the encoder, and as many in the decoder
     method.light = False  # gamma and beta from pooled features: 10.6 M instead of 279 M weights
     method.image_size = 256  # pixels, a multiple of 4
-    method.profile = "pytorch"  # the authors' code to follow: pytorch | tf
+    method.profile = "pytorch"  # networks and Adam as in the authors' code in: pytorch | tf
+    method.smoothing = True  # with "tf": the decoder uses rho - 0.1, at least 0
     method.decoder_norm = "adalin"  # of the residual blocks: adalin | adain | in | ln | gn
     method.cam_generator = True  # class activation maps attend to regions in the generators
     method.cam_discriminator = True  # and in the discriminators
     method.discriminator_layers = (7, 5)  # depth of the global and of the local ones
+    # least_squares | cross_entropy | hinge | wgan_gp | wgan_lp | dragan (the TensorFlow gan_type)
+    method.adversarial = "least_squares"
+    method.gradient_penalty_weight = 10.0  # of the last three, relative to the adversarial loss
+    method.discriminator_steps = 1  # updates of the discriminators for each of the generators
+    method.separate_examples = False  # the generators are updated on images of their own
     method.adversarial_weight = 1.0  # weights of the losses, equation 7: adversarial
     method.cycle_weight = 10.0  # L1 distance of cycled images
     method.identity_weight = 10.0  # L1 distance of images translated to their own domain
@@ -47,13 +56,19 @@ def get_config(variant: str = "") -> Config:
     optimizer.total_steps = 1_000_000  # length of the training
     optimizer.staircase = 1  # steps for which the decaying rate is held
 
+    config.data.batch_size = 1 * method.get_ref("discriminator_steps")  # updates share a batch
     config.data.crop_size = method.get_ref("image_size")
     config.data.load_size = method.get_ref("image_size") + 30  # as the authors do at every size
     return choose(config, variant, VARIANTS)
 
 
 def _tf(config):
-    config.method.profile = "tf"
+    method = config.method
+    method.profile = "tf"
+    method.separate_examples = True  # each update pulls new images
+    config.data.batch_size = 1 * method.get_ref("discriminator_steps") + 1
+    size = method.get_ref("image_size")
+    config.data.load_size = size + 15 + 15 * ((size // 256) * (256 // size))  # 30 more at 256 only
     config.optimizer.staircase = 10_000  # the TensorFlow code decays once an epoch
 
 

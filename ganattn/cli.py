@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, overrides = parser.parse_known_args(arguments)
     options.arguments = list(sys.argv[1:] if arguments is None else arguments)
     options.overrides = overrides
-    if overrides and options.command not in ("train", "evaluate"):
+    if overrides and options.command not in ("train", "evaluate", "import"):
         parser.error(f"unknown arguments: {' '.join(overrides)}")
     _prepare_environment()
     try:
@@ -79,9 +79,10 @@ def _parser() -> argparse.ArgumentParser:
     add("report", reports.add_report, reports.report, text)
     text = "Print a table of a paper beside the results of runs."
     add("table", reports.add_table, reports.table, text)
-    text = "Create a run from a checkpoint of the authors' PyTorch code."
-    add("import", inference.add_import, inference.import_authors, text)
-    text = "Export a generator and its weights as StableHLO."
+    text = "Create a run from a checkpoint of the authors' code."
+    more = " --config.method.FIELD=VALUE answers what a file does not show."
+    add("import", inference.add_import, _import, text, more)
+    text = "Export a generator as StableHLO, or all networks as the authors' code saves them."
     add("export", inference.add_export, inference.export, text)
     return parser
 
@@ -91,6 +92,11 @@ def _train(options: argparse.Namespace) -> int | None:
     if options.source is not None and not (folder / "config.json").exists():
         folder = options.source
     return cluster.train(options, _resolve(options.config, options.overrides, folder))
+
+
+def _import(options: argparse.Namespace) -> None:
+    config = _resolve(inference.import_config(options), options.overrides, options.workdir)
+    inference.import_authors(options, config)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

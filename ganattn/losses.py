@@ -42,6 +42,25 @@ def hinge(logits: Array, is_real: bool) -> Array:
     return jnp.mean(jax.nn.relu(1 - logits if is_real else 1 + logits))
 
 
+def wasserstein(logits: Array, is_real: bool) -> Array:
+    """Mean of -logits for real and of logits for fake images.
+
+    logits: any shape, unbounded. Source: Arjovsky et al. 2017, eq. 3.
+    """
+    return jnp.mean(-logits if is_real else logits)
+
+
+def gradient_penalty(gradients: Array, one_sided: bool = False) -> Array:
+    """Mean over examples of the squared distance of the gradient's norm from 1.
+
+    gradients: (n, ...), those of a discriminator's output. one_sided: norms below 1 cost nothing.
+    Source: Gulrajani et al. 2017, eq. 3 (WGAN-GP); Petzka et al. 2018, eq. 8 (WGAN-LP).
+    """
+    norms = jnp.sqrt(jnp.sum(jnp.square(gradients.reshape(len(gradients), -1)), axis=1))
+    excess = jax.nn.relu(norms - 1) if one_sided else norms - 1
+    return jnp.mean(jnp.square(excess))
+
+
 def feature_matching(fake: Sequence[Sequence[Array]], real: Sequence[Sequence[Array]]) -> Array:
     """Mean over scales of the summed mean absolute differences of a discriminator's features.
 
@@ -65,16 +84,31 @@ def kl_to_standard_normal(mean: Array, log_variance: Array) -> Array:
     return -0.5 * jnp.sum(1 + log_variance - jnp.square(mean) - jnp.exp(log_variance))
 
 
-class LatentLoss(NamedTuple):
+class AdversarialLoss(NamedTuple):
     """discriminator: of logits and is_real. generator: of logits of fakes."""
 
     discriminator: Callable[[Array, bool], Array]
     generator: Callable[[Array], Array]
 
 
+def _both(loss: Callable[[Array, bool], Array]) -> AdversarialLoss:
+    return AdversarialLoss(loss, lambda logits: loss(logits, True))
+
+
 # Of images from latent vectors. Source: Goodfellow et al. 2014; Lim and Ye 2017, Miyato et al. 2018
 LATENT = {
-    "non_saturating": LatentLoss(binary_cross_entropy, lambda x: binary_cross_entropy(x, True)),
-    "hinge": LatentLoss(hinge, lambda x: -jnp.mean(x)),
+    "non_saturating": _both(binary_cross_entropy),
+    "hinge": AdversarialLoss(hinge, lambda logits: -jnp.mean(logits)),
+}
+# Of U-GAT-IT's TensorFlow code, there named lsgan, gan, hinge, wgan-gp, wgan-lp and dragan; the
+# discriminators of the last three have a gradient penalty, too.
+PENALIZED = ("wgan_gp", "wgan_lp", "dragan")
+PENALIZABLE = {
+    "least_squares": _both(least_squares),
+    "cross_entropy": LATENT["non_saturating"],
+    "hinge": LATENT["hinge"],
+    "wgan_gp": _both(wasserstein),
+    "wgan_lp": _both(wasserstein),
+    "dragan": LATENT["non_saturating"],
 }
 ADVERSARIAL = {"least_squares": least_squares, "cross_entropy": binary_cross_entropy}

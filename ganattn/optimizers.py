@@ -103,7 +103,8 @@ def adam(
     decay_only_kernels: decay convolution and dense kernels only, like the L2 term in the loss of
         the TensorFlow U-GAT-IT; PyTorch decays every parameter, including rho and biases.
     epsilon_inside_correction: TensorFlow's "epsilon hat", added to the uncorrected root.
-    delay: wraps the moments, see `delayed`; the learning rate follows the common schedule.
+    delay: wraps the moments, see `delayed` and `repeated`; the learning rate follows the common
+        schedule.
     The last transformation projects every leaf of a `rho` collection to [0, 1] (U-GAT-IT eq. 1).
     """
     if epsilon_inside_correction:
@@ -135,6 +136,32 @@ def delayed(
     late = optax.conditionally_mask(inner, lambda step: step >= start_step)
     return optax.partition(
         {"prompt": inner, "late": late},
+        lambda params: jax.tree_util.tree_map_with_path(label, params),
+    )
+
+
+def repeated(
+    inner: optax.GradientTransformation, times: int, is_repeated: Callable[[tuple[str, ...]], bool]
+) -> optax.GradientTransformation:
+    """`inner`, applied several times in a row to the gradient of some leaves; updates are added.
+
+    is_repeated: as `is_late` of `delayed`. With Adam this is what PyTorch does to parameters that
+    an optimizer holds several times: its count and moments move at each of them.
+    """
+
+    def update(updates, state, params=None):
+        total = optax.tree.zeros_like(updates)
+        for _ in range(times):
+            change, state = inner.update(updates, state, params)
+            total = optax.tree.add(total, change)
+        return total, state
+
+    def label(path, _):
+        return "several" if is_repeated(tuple(entry.key for entry in path)) else "once"
+
+    several = optax.GradientTransformation(inner.init, update)
+    return optax.partition(
+        {"once": inner, "several": several},
         lambda params: jax.tree_util.tree_map_with_path(label, params),
     )
 

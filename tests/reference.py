@@ -50,14 +50,15 @@ def close(actual, expected, tolerance, name=""):
     assert error <= tolerance, f"{name} off by {error:.2e} relative"
 
 
-def check_steps(file, method, system, terms):
+def check_steps(file, method, system, terms, jit=quick_jit):
     """Checks all steps of a file: metrics within 1e-9, weights within the rounding of float32.
 
-    terms: our metric -> (the names of its parts in the file, the weight that these contain).
+    terms: our metric -> (the names of its parts in the file, the weight that these contain). jit:
+    compiles the step.
     """
     variables = interop.from_authors(system, networks_of(file, system))
     state = method.create_state(jax.random.key(0), variables)
-    step = quick_jit(method.train_step)
+    step = jit(method.train_step)
     for i in range(sum(name.endswith("/real_A") for name in file.files)):
         state, metrics = step(state, pictures_of(file, i))
         for ours, (names, weight) in terms.items():

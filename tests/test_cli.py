@@ -1,21 +1,15 @@
 """The commands: what they write, and one line with exit code 2 for user errors."""
 
-import importlib
 import json
 import shutil
 import zipfile
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
-from torch_writer import write_torch
 
-from ganattn import cli, interop, methods
-from ganattn.config import find, load
-from ganattn.errors import ForeignFileError
-from ganattn.inference.authors import read_authors
+from ganattn import cli
 from ganattn.interop import to_authors
 from ganattn.interop.torch_files import read_torch
 from ganattn.runs.checkpoints import restore_variables
@@ -237,75 +231,6 @@ def exif_of_a_turned_image():
     exif = Image.Exif()
     exif[0x0112] = 6
     return exif
-
-
-def test_heatmaps_of_a_method_without_attention(run, tmp_path):
-    authors_files("cyclegan", tmp_path)
-    files = sorted(tmp_path.glob("*.pth"))
-    assert run("import", "cyclegan", *files, "--workdir", "run")[0] == 0
-    save(tmp_path / "a.png")
-    arguments = ("--workdir", "run", "--input", "a.png", "--output", "out", "--size", "32x32")
-    code, _, err = run("translate", *arguments, "--heatmaps")
-    assert code == 2 and "--heatmaps does not apply: cyclegan has no attention" in err
-    assert not Path("out").exists()
-
-
-def authors_files(system, folder):
-    """Files in the authors' layout with random weights; returns {network: arrays}."""
-    method = methods.create(load(find(system), "tiny"))
-    random = np.random.default_rng(0)
-    names = importlib.import_module(f"ganattn.interop.{system}").NETWORKS
-    ours = set(names.values()) & set(method.networks)
-    shapes = {
-        name: jax.eval_shape(lambda key, n=name: method.initialize(n, key), jax.random.key(0))
-        for name in ours
-    }
-    variables = jax.tree.map(
-        lambda x: random.normal(1, 0.1, x.shape).round(3).astype(x.dtype), shapes
-    )
-    networks = to_authors(system, variables)
-    assert len(networks) == len(ours)
-    if all(name.startswith(("gen_", "dis_")) for name in networks):
-        for kind in ("gen", "dis"):
-            parts = {n.removeprefix(f"{kind}_"): x for n, x in networks.items() if kind in n}
-            write_torch(folder / f"{kind}_00000010.pt", parts)
-    elif system == "ugatit":
-        write_torch(folder / "horse2zebra_params_0100000.pt", networks)
-    else:
-        for name, arrays in networks.items():
-            write_torch(folder / f"latest_net_{name}.pth", arrays)
-    return networks
-
-
-@pytest.mark.parametrize("system", interop.systems())
-def test_import_of_every_system(run, tmp_path, system):
-    networks = authors_files(system, tmp_path)
-    files = sorted(tmp_path.glob("*.pt*"))
-    code, out, err = run("import", system, *files, "--workdir", "run")
-    assert code == 0, err
-    assert ("the perceptual loss is off" in out) == (system in ("spade", "dagan"))
-    variables, meta = restore_variables(Path("run/checkpoints"))
-    assert meta["step"] == 0 and Path("run/config.json").exists()
-    for name, arrays in to_authors(system, variables).items():
-        for key, array in networks[name].items():
-            np.testing.assert_array_equal(arrays[key], array)
-
-
-def test_generators_and_discriminators_of_one_name(tmp_path, monkeypatch):
-    """MUNIT's files hold networks `a` and `b` both; the file's name tells them apart."""
-    weights = {name: {"w": np.ones(2, np.float32)} for name in "ab"}
-    for name in ("gen_00000010.pt", "dis_00000010.pt", "other.pt"):
-        write_torch(tmp_path / name, weights)
-    given = {}
-    monkeypatch.setattr(interop, "from_authors", lambda _, networks: given.update(networks) or {})
-    monkeypatch.setattr(interop, "method_fields", lambda *_: {})
-    monkeypatch.chdir(tmp_path)
-    for other in ("dis_00000010.pt", "dis=other.pt"):
-        given.clear()
-        read_authors(["gen_00000010.pt", other], "cyclegan")
-        assert sorted(given) == ["dis_a", "dis_b", "gen_a", "gen_b"]
-    with pytest.raises(ForeignFileError, match=r"other\.pt holds gen_a again"):
-        read_authors(["gen_00000010.pt", "gen=other.pt"], "cyclegan")
 
 
 def test_import_does_not_overwrite_a_run(run, imported):

@@ -3,7 +3,6 @@
 import base64
 import contextlib
 import dataclasses
-import functools
 import io
 import os
 import re
@@ -18,7 +17,6 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image, ImageSequence
-from reference import QUICK
 
 from ganattn import methods
 from ganattn.config import find, load
@@ -78,7 +76,6 @@ def workdir(tmp_path_factory):
         patch.setattr(procedural, "TRAIN_COUNT", 8)
         patch.setattr(procedural, "TEST_COUNT", 8)
         patch.setattr(hooks, "create_writer", lambda workdir: None)
-        patch.setattr(jax, "jit", functools.partial(jax.jit, compiler_options=QUICK))
         train(config, path, method=Still.from_config(config))
     return path
 
@@ -118,7 +115,6 @@ def execute(workdir, tmp_path):
             "JAX_PLATFORMS": "cpu",
             "JAX_COMPILATION_CACHE_DIR": cache,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "XLA_FLAGS": "--xla_backend_optimization_level=0",
             **{f"GANATTN_{key.upper()}": str(value) for key, value in paths.items()},
         }
         client = nbclient.NotebookClient(

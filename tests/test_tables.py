@@ -81,9 +81,9 @@ def test_nothing_is_filled_in_without_runs(tmp_path):
     assert cells(printed, "U-GAT-IT w/ IN") == ["13.64 ± 0.76", "-", "13.58 ± 0.8", "-"]
     assert len(commands(printed)) == 16
     assert commands(printed)[2:4] == [
-        "ganattn train --config configs/ugatit.py:selfie2anime,in "
-        f"--workdir {tmp_path}/none/ugatit_selfie2anime_in",
-        f"ganattn evaluate --workdir {tmp_path}/none/ugatit_selfie2anime_in "
+        "ganattn train --config configs/ugatit.py:selfie2anime,tf,in "
+        f"--workdir {tmp_path}/none/ugatit_selfie2anime_tf_in",
+        f"ganattn evaluate --workdir {tmp_path}/none/ugatit_selfie2anime_tf_in "
         + read_table("ugatit-1").columns[0].evaluate,
     ]
 
@@ -98,15 +98,15 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
         {**KID, "value": None, "direction": "b2a"},
     ]
     make_run(
-        tmp_path / "any name", "ugatit:selfie2anime", full, 1_000_000, method__dtype="bfloat16"
+        tmp_path / "any name", "ugatit:selfie2anime,tf", full, 1_000_000, method__dtype="bfloat16"
     )
     early = [{**KID, "value": 0.3, "direction": "b2a", "step": 10_000}]
-    make_run(tmp_path / "deep" / "er", "ugatit:selfie2anime,in", early, 10_000)
+    make_run(tmp_path / "deep" / "er", "ugatit:selfie2anime,tf,in", early, 10_000)
     for seed, value in enumerate((0.11, 0.14)):
-        make_run(tmp_path / f"ln{seed}", "ugatit:selfie2anime,ln", [{**KID, "value": value}],
+        make_run(tmp_path / f"ln{seed}", "ugatit:selfie2anime,tf,ln", [{**KID, "value": value}],
                  1_000_000, method__remat=True)  # fmt: skip
-    make_run(tmp_path / "light", "ugatit:selfie2anime,light", full, 1_000_000)
-    make_run(tmp_path / "other data", "ugatit:horse2zebra", full, 1_000_000)
+    make_run(tmp_path / "light", "ugatit:selfie2anime,tf,light", full, 1_000_000)
+    make_run(tmp_path / "other data", "ugatit:horse2zebra,tf", full, 1_000_000)
     make_run(tmp_path / "quick", "ugatit:quickstart", full, 800)
     printed = text.compare(read_table("ugatit-1"), tmp_path)
     assert cells(printed, "U-GAT-IT") == ["11.61 ± 0.57", "12.34 ± 0.56", "11.52 ± 0.57", "-"]
@@ -117,7 +117,7 @@ def test_measured_values_are_those_of_the_rows_own_runs(tmp_path):
         "standard error; weights [0.5, 0.5]; samples [100, 100]."
     )
     assert printed.splitlines().count(qualifiers) == 1
-    assert f"{tmp_path}/light is not ugatit:selfie2anime: config.method.light is True" in printed
+    assert f"{tmp_path}/light is not ugatit:selfie2anime,tf: config.method.light is True" in printed
     assert "other data is" not in printed and "quick is" not in printed
     todo = commands(printed)
     assert f"ganattn evaluate --workdir '{tmp_path}/any name' --metrics" in todo[0]

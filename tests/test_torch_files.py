@@ -14,6 +14,7 @@ import pytest
 from ganattn.errors import ForeignFileError
 from ganattn.interop import torch_files
 from ganattn.interop.torch_files import STREAM_MAGIC, read_torch
+from ganattn.interop.torch_writer import write_torch
 
 FORMATS = ("zip", "legacy")
 STORAGE = np.arange(12, dtype="<f4")
@@ -311,3 +312,21 @@ def test_a_flipped_bit_reads_or_is_refused(folder, tmp_path, form):
         except ForeignFileError:
             refused += 1
     assert refused > 30
+
+
+def test_writes_what_it_reads(tmp_path):
+    """Every type and shape; torch requires the version of the format and uncompressed members."""
+    numbers = np.arange(6).reshape(2, 3)
+    kinds = {str(i): numbers.astype(kind) for i, kind in enumerate(torch_files.DTYPES.values())}
+    shapes = {"turned": numbers.T, "scalar": np.int64(7), "empty": np.zeros((2, 0), ">f4")}
+    write_torch(tmp_path / "x.pt", {"kinds": kinds, "deep": {"shapes": shapes}})
+    found = read_torch(tmp_path / "x.pt")
+    for name, array in {**kinds, **shapes}.items():
+        read = {**found["kinds"], **found["deep"]["shapes"]}[name]
+        np.testing.assert_array_equal(read, array)
+        assert read.dtype == np.asarray(array).dtype.newbyteorder("=") and read.shape == array.shape
+    with zipfile.ZipFile(tmp_path / "x.pt") as archive:
+        assert archive.read("archive/version") == b"3\n"
+        assert {member.compress_type for member in archive.infolist()} == {zipfile.ZIP_STORED}
+    with pytest.raises(TypeError, match="torch has no storage for complex64"):
+        write_torch(tmp_path / "y.pt", {"x": np.zeros(1, np.complex64)})

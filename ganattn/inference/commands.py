@@ -12,6 +12,7 @@ from ganattn.errors import CheckpointError, ConfigError
 from ganattn.runs.arguments import add_step, add_workdir
 
 GROUP = 8  # images per device that are read at once
+PROFILES = ("pytorch", "tf")  # the authors' code bases of U-GAT-IT
 
 
 def add_translate(parser: argparse.ArgumentParser) -> None:
@@ -121,13 +122,40 @@ def sample(options: argparse.Namespace) -> None:
 def add_import(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `import`."""
     add_workdir(parser)
-    parser.add_argument("system", help="method of the authors' code, such as ugatit or cyclegan")
-    text = "checkpoint: one file, or *_net_NAME.pth, or gen_*.pt and dis_*.pt, or NAME=FILE"
+    text = "method of the authors' code, such as ugatit, or its config, such as spade:cityscapes"
+    parser.add_argument("system", metavar="SYSTEM[:VARIANT]", help=text)
+    text = (
+        "checkpoint: one file, or *_net_NAME.pth, or gen_*.pt and dis_*.pt, or NAME=FILE; of "
+        "TensorFlow: CHECKPOINT without .index, or its folder"
+    )
     parser.add_argument("files", nargs="+", metavar="FILE", help=text)
+    text = "(ugatit) the code that wrote the checkpoint (default: as the files show)"
+    parser.add_argument("--profile", choices=PROFILES, help=text)
 
 
-def import_authors(options: argparse.Namespace) -> None:
-    """Writes a checkpoint of the authors' code as step 0 of a run."""
+def import_config(options: argparse.Namespace) -> str:
+    """The config that an import starts from, as `train --config` takes it."""
+    from ganattn import config as configuration
+    from ganattn import interop
+    from ganattn.inference.authors import TENSORFLOW, variant_of
+
+    system, _, variant = options.system.partition(":")
+    interop.networks_of(system)
+    words = [word for word in variant.split(",") if word]
+    profile = options.profile or variant_of(options.files)
+    if profile and "profile" not in configuration.load(configuration.find(system)).method:
+        raise ConfigError(f"profile {profile!r} does not apply: {system} has PyTorch code only")
+    if profile == TENSORFLOW and TENSORFLOW not in words:
+        words.append(TENSORFLOW)
+    return f"{system}:{','.join(words)}"
+
+
+def import_authors(options: argparse.Namespace, config: Any) -> None:
+    """Writes a checkpoint of the authors' code as step 0 of a run.
+
+    config: from `import_config`, with the overrides of the command. A variant answers what the
+    files do not show, and so do overrides, which must not contradict them.
+    """
     import jax
 
     from ganattn import config as configuration
@@ -139,12 +167,24 @@ def import_authors(options: argparse.Namespace) -> None:
     store = Checkpoints(options.workdir / "checkpoints")
     if store.latest() is not None:
         raise CheckpointError(f"{options.workdir} already holds a run: name another workdir")
-    config, variables = read_authors(options.files, options.system)
+    system, _, variant = options.system.partition(":")
+    start = "--config.method."
+    named = [o.partition("=")[0] for o in options.overrides]
+    overridden = [name.removeprefix(start) for name in named if name.startswith(start)]
+    answers = None if variant else [*overridden, *(["profile"] if options.profile else [])]
+    wanted = config.method
+    config, variables = read_authors(options.files, system, config, answers)
+    for name in overridden:
+        if config.method[name] != wanted[name]:
+            raise ConfigError(
+                f"{start}{name}={wanted[name]} contradicts the files, which give "
+                f"{config.method[name]}: leave it out"
+            )
     state = methods.create(config).create_state(jax.random.key(config.seed), variables)
     store.save(0, state, config)
     store.close()
     write_config(config, options.workdir)
-    note, default = "", configuration.load(configuration.find(options.system)).method
+    note, default = "", configuration.load(configuration.find(system)).method
     if config.method.get("perceptual_weight") != default.get("perceptual_weight"):
         note = "; the perceptual loss is off: no VGG19 file (config.method.perceptual_weights)"
     print(f"{', '.join(sorted(variables))} are in {options.workdir}, as step 0 of a run{note}")
@@ -153,17 +193,31 @@ def import_authors(options: argparse.Namespace) -> None:
 def add_export(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `export`."""
     _add_run(parser)
-    text = "StableHLO file, which jax.export.deserialize reads"
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help=text)
-    parser.add_argument("--direction", help="such as b2a (default: the method's first)")
+    text = "stablehlo: a generator that jax.export.deserialize reads (default); authors: all "
+    text += "networks as the authors' code saves them"
+    parser.add_argument(
+        "--format", choices=("stablehlo", "authors"), default="stablehlo", help=text
+    )
+    text = "StableHLO file, or folder for the authors' files"
+    parser.add_argument("--output", type=Path, required=True, metavar="PATH", help=text)
+    text = "(stablehlo) such as b2a (default: the method's first)"
+    parser.add_argument("--direction", help=text)
 
 
 def export(options: argparse.Namespace) -> None:
-    """Writes a generator of images from images as StableHLO."""
+    """Writes a generator of images from images as StableHLO, or all networks as the authors do."""
+    from ganattn.inference.authors import write_authors
     from ganattn.inference.export import export_translator
     from ganattn.inference.model import Model
 
+    is_authors = options.format == "authors"
+    if is_authors and options.direction:
+        raise ConfigError("--direction does not apply: --format authors writes all networks")
     model = Model.from_workdir(options.workdir, options.step, average=not options.live)
+    if is_authors:
+        files = write_authors(options.output, model.config, model.variables, model.step or 0)
+        print(f"{', '.join(file.name for file in files)} in {options.output}")
+        return
     shape = export_translator(model.method, model.variables, options.output, options.direction)
     sides = ", ".join(map(str, shape))
     print(f"{options.output}: images (b, {sides}) in [-1, 1], any batch b")

@@ -71,12 +71,15 @@ class Model:
         return cls(methods.create(config), variables, config, int(meta["step"]))
 
     @classmethod
-    def from_authors(cls, files: Files, system: str = "ugatit") -> Self:
-        """Loads checkpoints that the authors' PyTorch code wrote; torch is not needed.
+    def from_authors(
+        cls, files: Files, system: str = "ugatit", config: ConfigDict | None = None
+    ) -> Self:
+        """Loads checkpoints that the authors' code wrote; torch is not needed.
 
-        files: see `read_authors`. Raises ForeignFileError when one is not such a checkpoint.
+        files, config, errors: see `read_authors`. SPADE and DAGAN need a config, such as that of
+        the data set, for what their files do not show.
         """
-        config, variables = read_authors(files, system)
+        config, variables = read_authors(files, system, config)
         return cls(methods.create(config), variables, config)
 
     def with_variables(self, variables: Mapping[str, Variables], step: int | None = None) -> Self:

@@ -37,9 +37,9 @@ def from_authors(system: str, networks: Networks) -> dict[str, dict]:
         )
     variables = {}
     for name, arrays in networks.items():
-        arrays = names.plain(arrays)
-        rows = _kind(module, name).rows(arrays)
-        variables[module.NETWORKS[name]] = names.to_ours(name, arrays, rows)
+        kind, arrays = _kind(module, name), names.plain(arrays)
+        rows = kind.rows(arrays)
+        variables[module.NETWORKS[name]] = names.to_ours(name, kind.complete(arrays), rows)
     return variables
 
 
@@ -49,20 +49,26 @@ def to_authors(
     """Inverse of `from_authors`: the same keys and layouts; networks may be missing.
 
     options: what the keys depend on and the variables do not show, such as dropout=True for
-    "cyclegan".
+    "cyclegan". Raises CheckpointError for a network that the authors' code cannot build.
     """
     module, result = _system(system), {}
     for theirs, ours in module.NETWORKS.items():
         if ours in variables:
             leaves = flatten(variables[ours])
-            result[theirs] = names.to_theirs(leaves, _kind(module, theirs).rows(leaves, **options))
-    return result
+            if not hasattr(module, "theirs") or module.theirs(ours, leaves) == theirs:
+                rows = _kind(module, theirs).rows(leaves, **options)
+                result[theirs] = names.to_theirs(theirs, leaves, rows)
+    return module.repeat(result) if hasattr(module, "repeat") else result
 
 
-def method_fields(system: str, networks: Networks) -> dict[str, object]:
-    """The fields of config.method that the authors' arrays determine.
+def method_fields(
+    system: str, networks: Networks, given: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """The fields of config.method that the authors' arrays determine, given others.
 
-    Raises ForeignFileError for an array that is missing.
+    given: fields that answer what the arrays do not show, such as up_sampling="more" for "spade".
+    Raises ForeignFileError for an array that is missing or of another rank, ConfigError where
+    `given` lacks an answer or contradicts the arrays.
     """
     module, fields = _system(system), dict[str, object]()
     try:
@@ -72,7 +78,37 @@ def method_fields(system: str, networks: Networks) -> dict[str, object]:
         raise ForeignFileError(
             f"{system} needs the key {error}: give a state_dict of the authors' released code"
         ) from None
-    return module.combine(fields) if hasattr(module, "combine") else fields
+    except (IndexError, ValueError):
+        raise ForeignFileError(
+            f"an array of network {name!r} has too few or too many dimensions for {system}: "
+            "give a state_dict of the authors' released code"
+        ) from None
+    return module.combine(fields, given or {}) if hasattr(module, "combine") else fields
+
+
+def option_names(system: str) -> tuple[str, ...]:
+    """The fields of config.method that the authors' keys depend on."""
+    return getattr(_system(system), "OPTIONS", ())
+
+
+def to_files(system: str, networks: Networks, step: int) -> dict[str, dict]:
+    """What the authors' code writes at a step: file names and contents; see `FILES` in `names`."""
+    templates = getattr(_system(system), "FILES", {"": "latest_net_{network}.pth"})
+    contents: dict[str, dict] = {}
+    for name, arrays in networks.items():
+        template = next(file for start, file in templates.items() if name.startswith(start))
+        kind, _, rest = name.partition("_")
+        file = template.format(network=name, kind=kind, step=step)
+        if "{network}" in template:
+            contents[file] = dict(arrays)
+        else:
+            contents.setdefault(file, {})[rest if "{kind}" in template else name] = arrays
+    return contents
+
+
+def networks_of(system: str) -> tuple[str, ...]:
+    """The authors' names of all networks. Raises ConfigError for an unknown system."""
+    return tuple(_system(system).NETWORKS)
 
 
 def _system(name: str) -> ModuleType:

@@ -22,6 +22,7 @@ NETWORKS = {
     "D_A": "discriminator_b",
     "D_B": "discriminator_a",
 }
+OPTIONS = ("dropout",)
 
 
 def generator_rows(keys: Collection[str], dropout: bool = False) -> list[Row]:

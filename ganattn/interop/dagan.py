@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from ganattn.interop import spade
 from ganattn.interop.names import Kind, Row, conv_rows
 
-NETWORKS = spade.NETWORKS
+NETWORKS, combine = spade.NETWORKS, spade.combine
 
 
 def _generator(keys: Collection[str]) -> list[Row]:

@@ -1,9 +1,18 @@
 """Tables between the authors' parameter names and ours, and the machinery that applies them.
 
 A system (`ugatit`, ...) is a module of this package with `NETWORKS`, which maps the authors'
-network names to ours; `KINDS`, which maps the start of their names to the `Kind` of network; and
-optionally `combine(fields)`, which completes the fields of all networks. Keys come without the
-"module." of DataParallel (see `plain`).
+network names to ours; and `KINDS`, which maps the start of their names to the `Kind` of network.
+Optional are
+
+- `combine(fields, given)`, which completes the fields of all networks; given: fields of
+  config.method that answer what arrays do not show (ConfigError where one is missing);
+- `repeat(networks)`, which adds the arrays that the authors store in several of their networks;
+- `theirs(name, leaves)`, the authors' name of one of our networks, where several names mean it;
+- `OPTIONS`, fields of config.method that the authors' keys depend on;
+- `FILES`, which maps the start of their names to the name of the file, with {network} for one
+  network in a file, {kind} for those whose names have the same word before "_", and {step}.
+
+Keys come without the "module." of DataParallel (see `plain`).
 """
 
 import re
@@ -13,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from flax.traverse_util import unflatten_dict
 
-from ganattn.errors import ForeignFileError
+from ganattn.errors import CheckpointError, ForeignFileError, join_first
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -22,11 +31,11 @@ class Layout(NamedTuple):
     """How an array is rearranged on its way to us, and back.
 
     ours: None for an array that has no effect: it is not read, and `theirs` computes it from the
-    array at the row's path.
+    array at the row's path. theirs: None for an array that their files do not hold.
     """
 
     ours: Callable[[np.ndarray], np.ndarray] | None
-    theirs: Callable[[np.ndarray], np.ndarray]
+    theirs: Callable[[np.ndarray], np.ndarray] | None
 
 
 SAME = Layout(lambda x: x, lambda x: x)
@@ -67,10 +76,12 @@ class Kind(NamedTuple):
     rows: the table of a network, from the authors' keys or our paths, which determine its depth.
     fields: the fields of config.method that a network's arrays determine, from the authors' name
     and arrays; it raises ForeignFileError for a network that takes other images than RGB ones.
+    complete: adds arrays that follow from the others and are not in the authors' files.
     """
 
     rows: Callable[..., list[Row]]
     fields: Callable[[str, Mapping], dict[str, object]]
+    complete: Callable[[dict], dict] = dict
 
 
 AVERAGES = ("running_mean", "running_var", "num_batches_tracked")
@@ -138,26 +149,41 @@ def check_channels(name: str, channels: int, expected: int) -> None:
 def to_ours(name: str, arrays: Arrays, rows: Iterable[Row]) -> dict:
     """One network's arrays as {collection: tree}.
 
-    Raises ForeignFileError, naming the keys, when some are unknown or missing.
+    Raises ForeignFileError, naming the keys, when some are unknown or missing, or have a shape
+    that their layer cannot have.
     """
     table = {row.key: row for row in rows}
     defaults = {key: row.default for key, row in table.items() if row.default is not None}
     values = defaults | {key: np.asarray(value) for key, value in arrays.items()}
     _compare(name, values, table)
-    ours = {
-        row.path: np.asarray(row.layout.ours(values[key]), order="C")
-        for key, row in table.items()
-        if row.path is not None and row.layout.ours is not None
-    }
+    ours = {}
+    for key, row in table.items():
+        if row.path is not None and row.layout.ours is not None:
+            try:
+                ours[row.path] = np.asarray(row.layout.ours(values[key]), order="C")
+            except (IndexError, ValueError):
+                raise ForeignFileError(
+                    f"{key!r} of network {name!r} has shape {values[key].shape}, which its layer "
+                    "cannot have: give a state_dict of the authors' released code"
+                ) from None
     return unflatten_dict(ours, sep="/")
 
 
-def to_theirs(leaves: Arrays, rows: Iterable[Row]) -> dict[str, np.ndarray]:
-    """Inverse of `to_ours`; leaves: one network's arrays by our paths."""
+def to_theirs(name: str, leaves: Arrays, rows: Iterable[Row]) -> dict[str, np.ndarray]:
+    """Inverse of `to_ours`; leaves: one network's arrays by our paths.
+
+    Raises CheckpointError for arrays without a place in the authors' network, or missing ones.
+    """
+    table = [(row.key, row.path, row.layout.theirs) for row in rows if row.path is not None]
+    if differing := sorted({path for _, path, _ in table} ^ set(leaves)):
+        raise CheckpointError(
+            f"the authors' network {name!r} differs from this one in {join_first(differing)}: "
+            "only networks that their code can build have their layout"
+        )
     return {
-        row.key: np.asarray(row.layout.theirs(np.asarray(leaves[row.path])), order="C")
-        for row in rows
-        if row.path is not None
+        key: np.asarray(arrange(np.asarray(leaves[path])), order="C")
+        for key, path, arrange in table
+        if arrange is not None
     }
 
 

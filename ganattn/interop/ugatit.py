@@ -1,8 +1,12 @@
-"""Names of the authors' PyTorch U-GAT-IT (znxlwm/UGATIT-pytorch)."""
+"""Names of the authors' PyTorch U-GAT-IT (znxlwm/UGATIT-pytorch).
+
+Checkpoints of their TensorFlow code have the names of `ganattn.interop.ugatit_tensorflow`.
+"""
 
 from collections.abc import Collection, Mapping
 
-from ganattn.errors import ForeignFileError
+from ganattn.errors import ConfigError, ForeignFileError
+from ganattn.interop import ugatit_tensorflow
 from ganattn.interop.names import (
     CHANNEL,
     CONV,
@@ -24,6 +28,11 @@ NETWORKS = {
     "disGB": "discriminator_global_b",
     "disLA": "discriminator_local_a",
     "disLB": "discriminator_local_b",
+    **ugatit_tensorflow.SCOPES,
+}
+FILES = {
+    **dict.fromkeys(ugatit_tensorflow.KINDS, "UGATIT.model-{step}"),
+    "": "params_{step:07d}.pt",
 }
 _DISCRIMINATOR_CONV = r"(model\.\d+\.weight_orig|params/conv\d+/kernel)"
 
@@ -35,10 +44,29 @@ _FLATTENED = Layout(
 )
 
 
-def combine(fields: dict[str, object]) -> dict[str, object]:
-    """The fields of all networks; a discriminator that is missing has the authors' depth."""
+def combine(fields: dict[str, object], given: Mapping[str, object]) -> dict[str, object]:
+    """The fields of all networks; a discriminator that is missing has the authors' depth.
+
+    Raises ConfigError where `given` has the profile of the other code base.
+    """
+    if given.get("profile", fields["profile"]) != fields["profile"]:
+        raise ConfigError(
+            f"config.method.profile is {given['profile']!r} and the checkpoint is of the authors' "
+            f"other code: import it with --profile {fields['profile']}"
+        )
     layers = fields.pop("global", 7), fields.pop("local", 5)
     return fields | {"discriminator_layers": layers}
+
+
+def theirs(name: str, leaves: Mapping) -> str:
+    """The authors' name of one of our networks, from its arrays by our paths.
+
+    Only in the TensorFlow code do a generator's first and a discriminator's last layer have biases.
+    """
+    is_tensorflow = {"params/stem/bias", "params/classifier/bias"} & set(leaves)
+    scopes = ugatit_tensorflow.SCOPES
+    names = scopes if is_tensorflow else {n: o for n, o in NETWORKS.items() if n not in scopes}
+    return next(theirs for theirs, ours in names.items() if ours == name)
 
 
 def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
@@ -48,12 +76,13 @@ def _generator_fields(name: str, arrays: Mapping) -> dict[str, object]:
         "width": int(arrays["DownBlock.1.weight"].shape[0]),
         "num_residual_blocks": count(r"DownBlock\.\d+\.conv_block\.1\.weight", arrays),
         "light": width == flat,
+        "profile": "pytorch",
     }
 
 
 def _discriminator_fields(name: str, arrays: Mapping) -> dict[str, object]:
     kind = "global" if name.startswith("disG") else "local"
-    return {kind: 1 + count(_DISCRIMINATOR_CONV, arrays)}
+    return {kind: 1 + count(_DISCRIMINATOR_CONV, arrays), "profile": "pytorch"}
 
 
 def _generator(keys: Collection[str]) -> list[Row]:
@@ -122,6 +151,7 @@ def _discriminator(keys: Collection[str]) -> list[Row]:
 
 
 KINDS = {
+    **ugatit_tensorflow.KINDS,
     "gen": Kind(_generator, _generator_fields),
     "dis": Kind(_discriminator, _discriminator_fields),
 }

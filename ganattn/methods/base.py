@@ -322,6 +322,21 @@ class Method(abc.ABC):
         return state.replace(ema=jax.tree.map(move, state.ema, self._averaged(state.variables)))
 
 
+def share_examples(examples: Tree, updates: int) -> list[Tree]:
+    """Equal parts of a device's examples (n, ...), one for each of a step's `updates`.
+
+    Part i has every example whose index is i modulo `updates`, so the parts of the global batch are
+    the same however devices share it. Raises ConfigError unless `updates` divides n.
+    """
+    count = len(jax.tree.leaves(examples)[0])
+    if count % updates:
+        raise ConfigError(
+            f"a device has {count} examples for {updates} updates that share them: make "
+            "config.data.batch_size a multiple of that number times the devices"
+        )
+    return [jax.tree.map(lambda x, i=i: x[i::updates], examples) for i in range(updates)]
+
+
 def dtype_of(variables: Mapping[str, Variables]) -> Any:
     """The precision of the parameters."""
     return jax.tree.leaves(next(iter(variables.values()))["params"])[0].dtype

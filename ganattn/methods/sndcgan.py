@@ -26,6 +26,7 @@ from ganattn.methods.base import (
     columns,
     dtype_of,
     images_spec,
+    share_examples,
 )
 from ganattn.methods.families.pyramids import check_pyramids, create_pyramids, delay_pyramid
 from ganattn.networks.sndcgan import DOUBLINGS, SNDCGANDiscriminator, SNDCGANGenerator
@@ -126,11 +127,7 @@ class SNDCGAN(Method):
         """
         images = batch["image"].astype(dtype_of(state.variables))
         steps, rng = self.discriminator_steps, jax.random.fold_in(state.rng, state.step)
-        if len(images) % steps:
-            raise ConfigError(
-                f"a device has {len(images)} examples for {steps} updates of the discriminator: "
-                "make config.data.batch_size a multiple of that number times the devices"
-            )
+        parts = share_examples(images, steps)
 
         def latent(name, number):
             if name in draws:
@@ -140,9 +137,8 @@ class SNDCGAN(Method):
 
         metrics = []
         for i in range(steps):
-            # Every steps-th example: so the parts are the same however devices share the batch.
             state, terms = self._update_discriminator(
-                state, images[i::steps], latent(f"discriminator{i}/latent", i)
+                state, parts[i], latent(f"discriminator{i}/latent", i)
             )
             metrics.append(terms)
         terms = jax.tree.map(lambda *values: sum(values) / steps, *metrics)

@@ -99,7 +99,12 @@ class SPADE(Perceptual):
                 remat=method.remat,
                 dtype=dtype,
             ),
-            DISCRIMINATOR: MultiscaleDiscriminator(method.discriminator_width, dtype=dtype),
+            DISCRIMINATOR: MultiscaleDiscriminator(
+                method.discriminator_width,
+                method.get("discriminator_layers", 4),
+                method.get("discriminator_scales", 2),
+                dtype,
+            ),
         }
         trained = [GENERATOR]
         if method.use_vae:
@@ -380,7 +385,8 @@ def _check(config: ConfigDict) -> None:
     check(config, "method.norm", choices=NORMS)
     check(config, "method.test_statistics", choices=("running", "batch"))
     check(config, "method.test_style", choices=("sampled", "mean"))
-    check(config, "method.num_classes", least=1)
+    for field in ("num_classes", "discriminator_layers", "discriminator_scales"):
+        check(config, f"method.{field}", least=1)
     method, multiple = config.method, 1 << DOUBLINGS[config.method.up_sampling]
     if method.crop_size % multiple or _height(method) % multiple:
         raise ConfigError(

@@ -24,12 +24,30 @@ DECODER_NORMS = ("adalin", "adain", "in", "ln", "gn")
 class NetworkProfile:
     """The differences between the networks of the authors' two code bases; PyTorch's by default.
 
-    conv_bias: biases in every convolution and dense layer; otherwise only where the PyTorch code
-    has them.
-    affine_instance_norm: scale and shift in the encoder. unbiased_variance: in the decoder.
-    rho_init, rho_offset: of AdaLIN. shared_cam: one classifier with bias for both poolings.
-    stride2_padding: of the generator's 3x3 convolutions. stride1_padding: of the discriminator's
-    last two 4x4 convolutions. kernel_init: None is PyTorch's default.
+    conv_bias: biases in every convolution and dense layer (TensorFlow); otherwise only in the
+    attention's 1x1 convolutions and in the discriminators' convolutions but the last.
+    affine_instance_norm: scale and shift in the encoder (TensorFlow). unbiased_variance: in AdaLIN
+    and LIN (PyTorch); the encoder's is biased in both. The paper specifies none of the three.
+
+    rho_init, rho_offset: of AdaLIN. The paper starts rho at 1, PyTorch at 0.9, TensorFlow at 1 with
+    0.1 subtracted in use ("smoothing", which the paper lacks; the result is at least 0). LIN's rho
+    starts at 0 and has no offset in all three; they keep every rho in [0, 1] after each update.
+
+    shared_cam: one classifier with bias for both poolings, whose weight plus bias multiplies the
+    maps (TensorFlow); PyTorch has two without bias. In TensorFlow's discriminators the spectrally
+    normalized weight multiplies the maps, in PyTorch's the raw one. The paper writes one weight a
+    map, and one probability where both code bases have two logits with a loss each.
+
+    shared_iteration: real and fake images of one update share a power iteration (TensorFlow),
+    otherwise each has its own. stride2_padding: of the generator's 3x3 convolutions; the result
+    differs for odd sizes only. stride1_padding: of the discriminator's last two 4x4 convolutions;
+    TensorFlow's keeps the size, as tables 5 and 6 do, PyTorch's loses a pixel each. kernel_init,
+    bias_init: N(0, 0.02) and 0 in TensorFlow and the paper; None is PyTorch's default, uniform
+    within 1 / sqrt(fan-in).
+
+    The same in both code bases, unlike the paper: no ReLU follows gamma and beta (table 4 has one).
+    The hidden layers of their MLP have 4 * width channels, as in PyTorch; TensorFlow's have width
+    times the number of residual blocks, which is the same for the paper's four.
     """
 
     conv_bias: bool = False
@@ -38,6 +56,7 @@ class NetworkProfile:
     rho_init: float = 0.9
     rho_offset: float = 0.0
     shared_cam: bool = False
+    shared_iteration: bool = False
     stride2_padding: tuple[tuple[int, int], tuple[int, int]] = ((1, 1), (1, 1))
     stride1_padding: tuple[tuple[int, int], tuple[int, int]] = ((1, 1), (1, 1))
     kernel_init: Initializer | None = None
@@ -52,6 +71,7 @@ TENSORFLOW = NetworkProfile(
     rho_init=1.0,
     rho_offset=0.1,
     shared_cam=True,
+    shared_iteration=True,
     stride2_padding=((1, 0), (1, 0)),
     stride1_padding=((1, 2), (1, 2)),
     kernel_init=nn.initializers.normal(0.02),
@@ -186,6 +206,14 @@ class Discriminator(nn.Module):
     cam: bool = True
     profile: NetworkProfile = PYTORCH
     dtype: Any = None
+
+    @property
+    def smallest_size(self) -> int:
+        """Height and width below which no logit remains: 96 with 7 layers, 24 with 5.
+
+        The strided layers must leave 3 pixels: without them, the last two have nothing to reflect.
+        """
+        return 3 << (self.num_layers - 2)
 
     @nn.compact
     def __call__(

@@ -88,7 +88,8 @@ def test_names_go_to_the_authors_and_back(golden):
         assert list(back[network]) == list(arrays)
         for key, array in arrays.items():
             np.testing.assert_array_equal(back[network][key], array)
-    fields = interop.method_fields("dagan", theirs)
+    given = {"use_instances": True, "use_dontcare": False, "up_sampling": "normal"}
+    fields = interop.method_fields("dagan", theirs, given)
     assert (fields["width"], fields["discriminator_width"], fields["attention"]) == (2, 2, "last")
 
 

@@ -113,7 +113,7 @@ def test_method_fields_come_from_shapes(golden_folder):
     _, light, width, blocks, size, *_ = (int(x) for x in file["meta"])
     assert fields == {
         "width": width, "num_residual_blocks": blocks, "light": bool(light), "image_size": size,
-        "discriminator_layers": (7, 5),
+        "discriminator_layers": (7, 5), "profile": "pytorch",
     }  # fmt: skip
 
 
@@ -226,23 +226,15 @@ def test_remat_changes_memory_not_numbers(x64):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-14)
 
 
-def test_a_step_without_optimization_by_the_compiler_is_finite():
-    """There, features are computed twice with different rounding."""
+def test_a_step_of_one_example_is_finite():
+    """Without optimization, as in all tests, features are computed twice with other rounding."""
     fields = {"width": 8, "num_residual_blocks": 1, "discriminator_layers": (5, 4)}
     method = methods.create(config_of("light", image_size=64, **fields))
-    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.jit(method.create_state)(jax.random.key(0))
     rng = np.random.default_rng(0)
     batch = {d: rng.uniform(-1, 1, (1, 64, 64, 3)).astype(np.float32) for d in "ab"}
-    results = {}
-    for level in (0, 1):
-        options = {"xla_backend_optimization_level": level}
-        step = jax.jit(method.train_step, compiler_options=options)
-        results[level] = jax.device_get(step(state, batch))
-    for level, (new, metrics) in results.items():
-        leaves = jax.tree.leaves((new.variables, metrics))
-        assert all(np.isfinite(leaf).all() for leaf in leaves), level
-    for name, value in results[0][1].items():
-        np.testing.assert_allclose(value, results[1][1][name], rtol=1e-3, err_msg=name)
+    new, metrics = jax.device_get(jax.jit(method.train_step)(state, batch))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((new.variables, metrics)))
 
 
 def test_rho_is_kept_inside_its_bounds():

@@ -105,6 +105,7 @@ class Paired(Method):
             self.examples.vary(generator),
             has_aux=True,
         )
+        state = self.carry(state, carried)
         state, metrics = self.minimize(
             state, "discriminator", self._discriminator_loss, a, b, jax.lax.stop_gradient(fake)
         )
@@ -121,7 +122,7 @@ class Paired(Method):
         trained: Mapping[str, Variables],
         carried: Mapping[str, Variables],
         images: Array,
-        guide: Array | None,
+        guide: Any,
         keys: Array | None,
     ) -> tuple[Array, dict[str, Variables]]:
         """Training-mode translations of `images`, and the new carried collections.
@@ -137,9 +138,13 @@ class Paired(Method):
         )
         return output.images, {**carried, GENERATOR: new}
 
-    def recall(self, state: TrainState, batch: Mapping[str, Array]) -> Array | None:
-        """What memory gives to `forward` for the examples of a batch."""
+    def recall(self, state: TrainState, batch: Mapping[str, Array]) -> Any:
+        """What the state gives to `forward` for the examples of a batch."""
         return None
+
+    def carry(self, state: TrainState, carried: Mapping[str, Variables]) -> TrainState:
+        """The state with those of `forward`'s collections that the discriminator's update reads."""
+        return state
 
     def remember(self, state: TrainState, batch: Mapping[str, Array], output: Any) -> TrainState:
         """The state with what the next visit needs of the discriminator's output for the fakes."""
