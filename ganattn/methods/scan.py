@@ -237,10 +237,14 @@ def gradient_penalty(discriminate: Callable[[Array], Array], images: Array) -> A
     """Mean squared distance to 1 of the norm of the logits' gradient by an image.
 
     discriminate: logits (n, h', w', 1) of images (n, h, w, c), each of its own image alone. The
-    gradient of an image is that of the sum of its logits, as in the function for it in CycleGAN's
-    code base. Source: Gulrajani et al. 2017, eq. 3.
+    gradient of an image is that of the mean of its logits. Source: Gulrajani et al. 2017, eq. 3,
+    whose discriminator gives an image one number.
     """
-    gradients = jax.grad(lambda x: discriminate(x).astype(x.dtype).sum())(images)
+
+    def logits(x):
+        return discriminate(x).astype(x.dtype).mean((1, 2, 3)).sum()
+
+    gradients = jax.grad(logits)(images)
     # The root has no derivative at 0, where all logits of a new discriminator may be constant.
     norms = jnp.sqrt(jnp.square(gradients).sum((1, 2, 3)) + 1e-16)
     return jnp.mean(jnp.square(norms - 1))

@@ -149,14 +149,14 @@ def test_ablations(variant, sees):
 
 
 def test_the_penalty_is_that_of_each_image():
-    """Of logits that are linear in the pixels, whose gradient is the sum of their weights."""
+    """Of logits that are linear in the pixels, whose gradient is the mean of their weights."""
     slopes = np.array([0.5, 3.0], "f")
 
     def discriminate(x):
         return jnp.stack([x[..., 0].sum((1, 2)), 2 * x[..., 1].sum((1, 2))], -1)[:, None, None]
 
     x = images(2, 2)
-    norm = np.sqrt(4 * (1 + 4))
+    norm = np.sqrt(4 * (1 + 4)) / 2  # of the mean of two logits
     np.testing.assert_allclose(gradient_penalty(discriminate, x), (norm - 1) ** 2, 1e-6)
 
     def scaled(x):
