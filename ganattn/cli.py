@@ -66,7 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         add_options(sub)
         sub.set_defaults(run=run)
 
-    add("train", cluster.add_train, _train, "Train from a config, or resume a run.")
+    text = "Train from a config, resume a run, or start one with the networks of another."
+    add("train", cluster.add_train, _train, text)
     text = "Translate an image or a label map, or a folder of them."
     add("translate", inference.add_translate, inference.translate, text)
     text = "Generate images from noise, or interpolate between them."
@@ -87,7 +88,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int | None:
-    return cluster.train(options, _resolve(options.config, options.overrides, options.workdir))
+    folder = options.workdir
+    if options.source is not None and not (folder / "config.json").exists():
+        folder = options.source
+    return cluster.train(options, _resolve(options.config, options.overrides, folder))
 
 
 def _import(options: argparse.Namespace) -> None:
@@ -111,7 +115,9 @@ def _resolve(config: str | None, overrides: list[str], workdir: Path) -> ConfigD
     if config is None:
         stored = workdir / "config.json"
         if not stored.exists():
-            raise ConfigError(f"no run in {workdir} to resume: name a config with --config")
+            raise ConfigError(
+                f"no run in {workdir} to resume or to start from: name a config with --config"
+            )
         base = configuration.from_dict(json.loads(stored.read_text(encoding="utf-8")))
     else:
         path, _, variant = config.partition(":")

@@ -116,6 +116,13 @@ BAD = {
     "config": (train(config="cyclegun"), "no config file cyclegun", None),
     "method": (train("--config.method.name=gan"), "config.method.name is 'gan'", None),
     "nothing to resume": (("train", "--workdir", "run"), "no run in run to resume", None),
+    "nothing to start from": (
+        ("train", "--workdir", "run", "--from", "old"), "no run in old to resume or to start", None
+    ),
+    "no run to start from": (
+        train("--from", "old", config="cyclegan:tiny"), "old/checkpoints: train first", None
+    ),
+    "step of no run": (train("--step", "2"), "name the run of that checkpoint with --from", None),
     "no run": (
         ("translate", "--workdir", "run", "--input", "data", "--output", "out"),
         "", lambda root: two_folders(root / "data"),

@@ -1,6 +1,7 @@
 """The papers' tables: complete, and beside them only results of runs of exactly that row."""
 
 import argparse
+import dataclasses
 import json
 import math
 
@@ -139,6 +140,24 @@ def test_one_way_systems_are_trained_for_each_direction(tmp_path):
         f"ganattn train --config configs/pix2pix.py:cityscapes {swapped} --config.data.swap=True",
         f"ganattn evaluate {swapped} {table.columns[0].evaluate} --direction a2b",
     ]
+
+
+def test_stacked_systems_are_trained_one_after_the_other(tmp_path):
+    table = read_table("spap-2")
+    row = next(row for row in table.rows if row.name == "SCAN")
+    table = dataclasses.replace(table, rows=[row])
+    printed = commands(text.compare(table, tmp_path / "none"))
+    first, second = (tmp_path / "none" / f"scan_cityscapes{stage}" for stage in ("", "_stage2"))
+    start = f"ganattn train --config configs/scan.py:cityscapes --workdir {first}"
+    stack = f"ganattn train --config configs/scan.py:cityscapes,stage2 --workdir {second} --from "
+    assert printed[:2] == [start, f"{stack}{first}"]
+    assert [f"ganattn evaluate --workdir {second}" in line for line in printed[2:]] == [True, True]
+    make_run(tmp_path / "one", "scan:cityscapes", step=595_000)
+    printed = text.compare(table, tmp_path)
+    assert commands(printed)[0].endswith(f"{tmp_path}/scan_cityscapes_stage2 --from {tmp_path}/one")
+    assert "/one is not" not in printed
+    make_run(tmp_path / "two", "scan:cityscapes,stage2", step=5)
+    assert commands(text.compare(table, tmp_path))[0] == f"ganattn train --workdir {tmp_path}/two"
 
 
 def test_statistics_over_runs(tmp_path):

@@ -149,7 +149,9 @@ def configure(total=6, width=3, ema_decay=0.0, **fields):
     return config.lock()
 
 
-def run(workdir, total=6, broken_from=None, hooks=None, **options):
+def run(workdir, total=6, broken_from=None, hooks=None, source=None, source_step=None, **options):
     config = configure(total, **options)
     batches = Batches(config.data.batch_size, broken_from)
-    return train(config, workdir, method=Toy.from_config(config), batches=batches, hooks=hooks)
+    origin = {"source": source, "source_step": source_step}
+    toy = Toy.from_config(config)
+    return train(config, workdir, method=toy, batches=batches, hooks=hooks, **origin)

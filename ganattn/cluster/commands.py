@@ -4,7 +4,8 @@ import argparse
 
 from ml_collections import ConfigDict
 
-from ganattn.runs.arguments import add_workdir
+from ganattn.errors import ConfigError
+from ganattn.runs.arguments import add_step, add_workdir, folder
 
 
 def add_train(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +13,9 @@ def add_train(parser: argparse.ArgumentParser) -> None:
     add_workdir(parser)
     text = "FILE[:VARIANT], with --config.FIELD=VALUE (default when resuming: the run's own)"
     parser.add_argument("--config", help=text)
+    text = "start a new run with the networks of this one (default of --config: its config)"
+    parser.add_argument("--from", type=folder, dest="source", metavar="WORKDIR", help=text)
+    add_step(parser, "(with --from) ")
     text = "print the resolved config and devices, and exit"
     parser.add_argument("--dry-run", action="store_true", help=text)
     text = (
@@ -31,6 +35,8 @@ def add_train(parser: argparse.ArgumentParser) -> None:
 
 def train(options: argparse.Namespace, config: ConfigDict) -> int | None:
     """Trains, or with --dry-run describes what would run; returns the exit code."""
+    if options.step is not None and options.source is None:
+        raise ConfigError(f"--step is {options.step}: name the run of that checkpoint with --from")
     if options.dry_run:
         from ganattn.training.loop import describe
 

@@ -33,7 +33,8 @@ def run(options: argparse.Namespace, config: ConfigDict) -> int:
         )
     from ganattn.training.loop import train
 
-    print(train(config, options.workdir).message)
+    result = train(config, options.workdir, source=options.source, source_step=options.step)
+    print(result.message)
     return 0
 
 

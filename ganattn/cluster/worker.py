@@ -78,7 +78,8 @@ def run(options: argparse.Namespace, config: ConfigDict, several: bool) -> NoRet
 
         if jax.process_index() > 0:
             logging.getLogger("ganattn").setLevel(logging.WARNING)
-        result = train(config, options.workdir)
+        origin = {"source": options.source, "source_step": options.step}
+        result = train(config, options.workdir, **origin)
         if jax.process_index() == 0:
             print(result.message)
         if jax.distributed.is_initialized():

@@ -209,6 +209,16 @@ class Method(abc.ABC):
                 "set config.method as it was when they were saved"
             )
 
+    def initial_variables(self, source: Mapping[str, Variables] | None) -> Mapping[str, Variables]:
+        """The networks that a new run starts with: those of another run; others are fresh.
+
+        source: all variables of that run, None for a run that starts with no other's. Methods that
+        need a trained network take it from there, under the name that it has here. Raises
+        ConfigError when such a network is needed and there is no source, CheckpointError when the
+        source lacks it.
+        """
+        return source or {}
+
     def check_data(self, sizes: Mapping[str, int]) -> None:
         """Raises ConfigError when the method cannot take so many training examples a domain."""
         return

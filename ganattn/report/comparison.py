@@ -54,8 +54,9 @@ def compare(table: Table, folder: Path) -> str:
 
 
 def _wanted(table: Table) -> dict[Training, Fields]:
-    trainings = [row.training(column) for row in table.rows for column in table.columns]
-    return {training: wanted_config(training) for training in trainings if training}
+    cells = [row.training(column) for row in table.rows for column in table.columns]
+    trainings = [each for cell in cells if cell for each in (cell.source, cell) if each]
+    return {training: wanted_config(training) for training in trainings}
 
 
 def _group(table: Table, group: str, matched: Matches) -> list[str]:
@@ -156,7 +157,7 @@ def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
     known = {column.direction for column in table.columns if column.metric}
     commands = []
     for training, wanted in missing.items():
-        workdir, train = _train(training, matched[training], folder)
+        workdir, train = _train(training, matched, folder)
         commands += train
         for arguments, directions in wanted.items():
             only = sorted(directions) if len(directions) < len(known) else [""]
@@ -168,9 +169,9 @@ def _commands(table: Table, matched: Matches, folder: Path) -> list[str]:
     return commands
 
 
-def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path, list[str]]:
-    """The workdir to evaluate, and the command that starts or resumes its training, if any."""
-    if runs:
+def _train(training: Training, matched: Matches, folder: Path) -> tuple[Path, list[str]]:
+    """The workdir to evaluate, and the commands that start or resume its training, if any."""
+    if runs := matched[training]:
         run = max(runs, key=lambda each: each.step)
         resume = [f"ganattn train --workdir {_quoted(run.workdir)}"]
         return run.workdir, resume if run.step < run.total else []
@@ -178,10 +179,15 @@ def _train(training: Training, runs: Sequence[Run], folder: Path) -> tuple[Path,
     words = [name, *filter(None, variant.split(",")), *(["swapped"] if training.swap else [])]
     workdir = _free(folder / "_".join(words))
     config = f"configs/{name}.py" + (f":{variant}" if variant else "")
-    words = [f"ganattn train --config {config} --workdir {_quoted(workdir)}", training.options]
+    words = [f"ganattn train --config {config} --workdir {_quoted(workdir)}"]
+    commands: list[str] = []
+    if training.source:
+        source, commands = _train(training.source, matched, folder)
+        words.append(f"--from {_quoted(source)}")
+    words.append(training.options)
     if training.swap:
         words.append("--config.data.swap=True")
-    return workdir, [" ".join(filter(None, words))]
+    return workdir, [*commands, " ".join(filter(None, words))]
 
 
 def _free(folder: Path) -> Path:

@@ -45,6 +45,8 @@ class TableRow:
     only, so that the other direction is a run with exchanged domains. train: further arguments of
     that command. lacks: metrics that the system does not have. columns: names of the columns that
     it has; () for all.
+    that command. lacks: metrics that the system does not have. source: FILE:VARIANT of the run
+    whose networks this one starts with, "" for none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class TableRow:
     train: str = ""
     lacks: Sequence[str] = ()
     columns: Sequence[str] = ()
+    source: str = ""
 
     def training(self, column: Column) -> "Training | None":
         """The training of a cell, None where there is nothing to train or to measure."""
@@ -63,7 +66,10 @@ class TableRow:
             return None
         swap = self.one_way and column.direction == "b2a"
         options = " ".join(filter(None, (column.train, self.train)))
-        return Training(self.config.format(data=column.data), column.data, options, swap)
+        source, common = None, (column.data, options, swap)
+        if self.source:
+            source = Training(self.source.format(data=column.data), *common)
+        return Training(self.config.format(data=column.data), *common, source)
 
     def direction(self, column: Column) -> str:
         """The direction of the results of a cell."""
@@ -74,13 +80,15 @@ class TableRow:
 class Training:
     """FILE:VARIANT on a data set, optionally with exchanged domains.
 
-    options: further arguments of the command, such as the path of the data.
+    options: further arguments of the command, such as the path of the data. source: the training
+    whose networks this one starts with, None for none.
     """
 
     config: str
     data: str
     options: str = ""
     swap: bool = False
+    source: "Training | None" = None
 
     def __str__(self) -> str:
         return self.config + (" with domains exchanged" if self.swap else "")

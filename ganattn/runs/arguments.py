@@ -12,11 +12,10 @@ def add_workdir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workdir", type=folder, required=True, help="folder of the run")
 
 
-def add_step(parser: argparse.ArgumentParser) -> None:
-    """Adds --step."""
-    parser.add_argument(
-        "--step", type=_step, help='checkpoint step or "best" (default: latest intact)'
-    )
+def add_step(parser: argparse.ArgumentParser, prefix: str = "") -> None:
+    """Adds --step; prefix: of its help."""
+    text = f'{prefix}checkpoint step or "best" (default: latest intact)'
+    parser.add_argument("--step", type=_step, help=text)
 
 
 def folder(text: str) -> Path:

@@ -24,6 +24,7 @@ from ganattn.state import Variables, split
 
 _log = logging.getLogger(__name__)
 _PACKAGES = ("ganattn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "tensorflow")
+_START = "start.json"
 _REWRITTEN_AFTER = 60.0  # seconds between versions of a file in a bucket
 
 
@@ -46,6 +47,24 @@ def write_versions(workdir: Path) -> None:
         "processes": jax.process_count(),
     }
     write_atomic(workdir / "versions.json", json.dumps(versions, indent=2) + "\n")
+
+
+def write_start(source: Mapping[str, Any] | None, workdir: Path) -> None:
+    """Writes `start.json`, which names the run whose networks this one started with.
+
+    None removes what an earlier run in this folder, of which no checkpoint is left, had written.
+    """
+    path = workdir / _START
+    if source is not None:
+        write_atomic(path, json.dumps(source, indent=2) + "\n")
+    elif path.exists():
+        path.unlink()
+
+
+def read_start(workdir: Path) -> dict[str, Any]:
+    """The content of `start.json`, {} for a run that started with no other run's networks."""
+    path = workdir / _START
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def write_parameters(variables: Mapping[str, Variables], workdir: Path) -> None:

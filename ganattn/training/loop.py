@@ -10,25 +10,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
-from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from ganattn import data, methods, parallel, processes
 from ganattn.config import to_dict
-from ganattn.runs.checkpoints import Checkpoints
+from ganattn.runs.checkpoints import Checkpoints, Step
 from ganattn.runs.storage import locate, remove_partial
 from ganattn.runs.workdir import (
     parameter_counts,
-    refuse_other_method,
     write_config,
     write_parameters,
+    write_start,
     write_versions,
 )
-from ganattn.state import TrainState
 from ganattn.training.evaluation import create_evaluation
 from ganattn.training.hooks import Hook, standard
 from ganattn.training.preemption import Interrupt
+from ganattn.training.start import Source, Start, seed, start
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +46,8 @@ def train(
     config: ConfigDict,
     workdir: str | os.PathLike,
     *,
+    source: str | os.PathLike | None = None,
+    source_step: Step | None = None,
     method: methods.Method | None = None,
     batches: Any | None = None,
     hooks: Iterable[Hook] | None = None,
@@ -58,6 +58,10 @@ def train(
     reason "preempted"; a second signal interrupts at once. Nothing is written before config, data
     and an existing checkpoint have been checked.
 
+    source: workdir of another run, with whose networks a new run starts: those that training moves,
+    not their averages. Its step is 0, its optimizers and averages are fresh. It is saved at once as
+    step 0, so that it resumes without the source, which start.json names. source_step: of the
+    source's checkpoint, which may be "best"; the newest intact one if None.
     method, batches: used instead of those that `config` describes. hooks: called after the standard
     ones. Raises ConfigError, DataError, CheckpointError, or DivergenceError when a number is no
     longer finite.
@@ -77,8 +81,10 @@ def train(
         evaluation = create_evaluation(config, method, batches)
         store = Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints)
         stack.callback(store.close)
-        state, step = _resume_or_create(config, workdir, store, method, mesh)
-        _prepare(workdir, config, state)
+        origin = None if source is None else Source(locate(source), source_step)
+        first = start(config, workdir, store, method, mesh, origin)
+        _prepare(workdir, config, store, first)
+        state, step = first.state, first.step
         run = standard(config, workdir, store, method, batches, step, evaluation, hooks or ())
         stack.callback(run.close)
         while step < total and not interrupt.requested(step):
@@ -91,31 +97,26 @@ def train(
     return _result(step, total, workdir, last)
 
 
-def _resume_or_create(
-    config: ConfigDict, workdir: Path, store: Checkpoints, method: methods.Method, mesh: Mesh
-) -> tuple[TrainState, int]:
-    """The state of the newest intact checkpoint, else a fresh one; and its step."""
-    seed = _seed(config)
-    processes.agree(
-        f"{store.steps()}", f"the content of {store.directory}", "name a workdir that all share"
-    )
-    if store.latest() is None:
-        return parallel.replicate(method.create_state, mesh)(seed), 0
-    refuse_other_method(config, workdir)
-    state, meta = store.restore(jax.eval_shape(method.create_state, seed), mesh)
-    _log.info("resuming %s after step %d", workdir, meta["step"])
-    return state, meta["step"]
+def _prepare(workdir: Path, config: ConfigDict, store: Checkpoints, first: Start) -> None:
+    """Writes what describes the run, and removes what a killed one was writing.
 
-
-def _prepare(workdir: Path, config: ConfigDict, state: TrainState) -> None:
-    """Writes what describes the run, and removes what a killed one was writing."""
+    A run that starts with another run's networks is saved before it has a config, which it needs to
+    resume without naming one: it never resumes without them.
+    """
     processes.check_shared(workdir)
+    is_new = store.latest() is None
     if jax.process_index() == 0:
         for folder in (workdir, workdir / "pictures"):
             remove_partial(folder)
+        if is_new:
+            write_start(first.source, workdir)
+    if first.source is not None:
+        store.save(first.step, first.state, config)
+        store.wait()
+    if jax.process_index() == 0:
         write_config(config, workdir)
         write_versions(workdir)
-        write_parameters(state.variables, workdir)
+        write_parameters(first.state.variables, workdir)
 
 
 def _result(step: int, total: int, workdir: Path, metrics: dict[str, float]) -> Result:
@@ -137,13 +138,9 @@ def describe(config: ConfigDict) -> str:
     mesh = parallel.create_mesh()
     method = methods.create(config)
     parallel.check_batch_size(config.data.batch_size, mesh, method.accumulate_steps)
-    state = jax.eval_shape(method.create_state, _seed(config))
+    state = jax.eval_shape(method.create_state, seed(config))
     sizes = parameter_counts(state.variables)
     device = jax.devices()[0].device_kind
     share = config.data.batch_size // mesh.size
     devices = f"{mesh.size} x {device}, {share} of {config.data.batch_size} examples each"
     return "\n".join([json.dumps(to_dict(config), indent=2), *sizes, devices])
-
-
-def _seed(config: ConfigDict) -> np.ndarray:
-    return np.asarray(jax.random.key_data(jax.random.key(config.seed)))
