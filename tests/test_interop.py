@@ -144,7 +144,8 @@ def test_a_file_of_every_system_goes_there_and_back(system, variant, fields):
     with config.unlocked():
         config.method.update(fields)
     ours = variables_of(methods.create(config))
-    file = interop.to_authors(system, ours)
+    options = {name: config.method[name] for name in interop.option_names(system)}
+    file = interop.to_authors(system, ours, **options)
     file = {n: {f"module.{key}": x for key, x in arrays.items()} for n, arrays in file.items()}
     back = interop.from_authors(system, file)
     assert back.keys() == ours.keys()

@@ -22,6 +22,7 @@ from ganattn.interop.names import (
 from ganattn.networks.feedback import ENCODER_BLOCKS
 
 NETWORKS = {"GE": "encoder_a2b", "GD": "generator_a2b", "D": "discriminator_b"}
+OPTIONS = ("dropout",)
 
 
 def repeat(networks: Mapping[str, Mapping]) -> dict[str, Mapping]:

@@ -44,9 +44,8 @@ class TableRow:
     "{data}" in config stands for the data set of the column. one_way: the system translates a to b
     only, so that the other direction is a run with exchanged domains. train: further arguments of
     that command. lacks: metrics that the system does not have. columns: names of the columns that
-    it has; () for all.
-    that command. lacks: metrics that the system does not have. source: FILE:VARIANT of the run
-    whose networks this one starts with, "" for none.
+    it has; () for all. source: FILE:VARIANT of the run whose networks this one starts with, "" for
+    none.
     """
 
     name: str
