@@ -1,6 +1,5 @@
 """Reads files of the authors' numbers, and compares our numbers with them or with each other."""
 
-import dataclasses
 import importlib
 
 import jax
@@ -8,13 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from ganattn import interop, parallel
-
-QUICK = {"xla_backend_optimization_level": 0}  # most of a test's time is compilation
-
-
-def quick_jit(function):
-    """`jax.jit` that spends little on making the result fast."""
-    return jax.jit(function, compiler_options=QUICK)
 
 
 def waves(side):
@@ -50,15 +42,15 @@ def close(actual, expected, tolerance, name=""):
     assert error <= tolerance, f"{name} off by {error:.2e} relative"
 
 
-def check_steps(file, method, system, terms, jit=jax.jit, draws=lambda step: {}):
+def check_steps(file, method, system, terms, draws=lambda step: {}):
     """Checks all steps of a file: metrics within 1e-9, weights within the rounding of float32.
 
-    terms: our metric -> (the names of its parts in the file, the weight that these contain). jit:
-    compiles the step. draws: of a step.
+    terms: our metric -> (the names of its parts in the file, the weight that these contain).
+    draws: of a step.
     """
     variables = interop.from_authors(system, networks_of(file, system))
     state = method.create_state(jax.random.key(0), variables)
-    step = jit(method.train_step)
+    step = jax.jit(method.train_step)
     for i in range(sum(name.endswith("/real_A") for name in file.files)):
         state, metrics = step(state, pictures_of(file, i), draws(i))
         assert set(metrics) >= set(terms)
@@ -74,7 +66,7 @@ def check_steps(file, method, system, terms, jit=jax.jit, draws=lambda step: {})
 
 def in_float64(method):
     """A fresh state in double precision."""
-    given = quick_jit(method.create_state)(jax.random.key(0)).variables
+    given = jax.jit(method.create_state)(jax.random.key(0)).variables
     given = jax.tree.map(lambda x: x.astype(jnp.float64), given)
     return method.create_state(jax.random.key(0), given)
 
@@ -107,13 +99,11 @@ def filled(method, dtype=np.float64):
 def train_on(method, batches, devices=1, backend=None):
     """(state, metrics of the last step) after a step on each batch; backend None: not mapped."""
     state = in_float64(method)
-    step = quick_jit(method.train_step)
+    step = jax.jit(method.train_step)
     if backend is not None:
         mesh = parallel.create_mesh(jax.devices()[:devices])
         state = jax.device_put(state, parallel.replicated(mesh))
-        mapped = parallel.map_step(method.mapped().train_step, mesh, backend)
-        lowered = mapped.function.lower(state, mapped.place(batches[0]))
-        step = dataclasses.replace(mapped, function=lowered.compile(compiler_options=QUICK))
+        step = parallel.map_step(method.mapped().train_step, mesh, backend)
     for batch in batches:
         state, metrics = step(state, batch)
     return jax.device_get((state.replace(rng=jax.random.key_data(state.rng)), metrics))

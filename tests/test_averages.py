@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from reference import assert_equal, quick_jit
+from reference import assert_equal
 
 from ganattn import methods
 from ganattn.config import find, load
@@ -36,10 +36,10 @@ def test_averages_equal_those_computed_by_hand(case):
     name, variant = case
     plain = methods.create(load(find(name), variant))
     method = dataclasses.replace(plain, ema_decay=0.75, ema_start_step=1)
-    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.jit(method.create_state)(jax.random.key(0))
     expected = averaged(method, state.variables)
     assert_equal(state.ema, expected, 0)
-    step = quick_jit(method.train_step)
+    step = jax.jit(method.train_step)
     for number, batch in enumerate(batches(method), start=1):
         state, _ = step(state, batch)
         decay = 0.75 if number > 1 else 0.0

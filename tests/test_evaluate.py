@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from reference import quick_jit
 
 from ganattn import data, methods
 from ganattn.config import find, load
@@ -184,7 +183,7 @@ def test_methods_with_styles_are_evaluated_with_drawn_styles():
     variables = {name: drawn(method, name) for name in method.networks_for("a2b")}
     run = Snapshot(Model(method, variables, config, 3), data.create(config, arrays=arrays))
     examples = [list(run.examples("a2b").stream()) for _ in range(2)]
-    generate = quick_jit(
+    generate = jax.jit(
         lambda image, key: method.generate(variables, {"image": image}, "a2b", key).images[0]
     )
     for i, (example, other) in enumerate(zip(*examples, strict=True)):

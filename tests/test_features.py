@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from reference import close, quick_jit, waves
+from reference import close, waves
 
 from ganattn.errors import ConfigError, DataError, ForeignFileError, UserError
 from ganattn.evaluation.distances import frechet_distance
@@ -26,7 +26,7 @@ from ganattn.networks.inception import Inception
 def network():
     """Random variables, and the network compiled for two pictures."""
     variables = inception.from_pytorch_fid(inception.random_inception())
-    return variables, quick_jit(Inception().apply)
+    return variables, jax.jit(Inception().apply)
 
 
 @pytest.mark.parametrize("side", [256, 299])

@@ -9,7 +9,6 @@ import jax.export
 import numpy as np
 import pytest
 from PIL import Image
-from reference import quick_jit
 
 import ganattn
 from ganattn import Translator, figures, methods
@@ -61,7 +60,7 @@ def test_any_number_on_all_devices_equals_the_method(translator, images):
     """Groups are padded and spread over eight devices; nothing of that shows."""
     floats = to_float(np.concatenate([images] * 8))
     output = translator.generate({"image": floats}, "b2a")
-    expected = quick_jit(lambda v, x: translator.method.generate(v, {"image": x}, "b2a"))(
+    expected = jax.jit(lambda v, x: translator.method.generate(v, {"image": x}, "b2a"))(
         translator.variables, floats[:9]
     )
     assert len(output.images) == 72

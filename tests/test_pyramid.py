@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
-from reference import QUICK, quick_jit
 
 from ganattn.layers.convolution import Conv
 from ganattn.layers.normalization import Normalization, instance_norm
@@ -111,7 +110,7 @@ def test_aspp_equals_its_definition(x64):
     shapes = jax.eval_shape(lambda x: residual.init(jax.random.key(0), x, INSTANCE), x)
     params = randomized(shapes)["params"]
 
-    @quick_jit
+    @jax.jit
     def run(params, x):
         without = {name: tree for name, tree in params.items() if name != "gamma"}
         levels = [unit(x, params[name], int(name[3:])) for name in ORDERS["coarse_to_fine"]]
@@ -141,7 +140,7 @@ def test_spap_equals_its_definition(x64, order, fuse_convolution, shared, second
                   shared_attention=shared, second_map=second_map)  # fmt: skip
     x = jnp.asarray(normal(2, 7, 9, 8))
     params = randomized(module.init(jax.random.key(0), x, INSTANCE))["params"]
-    output = quick_jit(lambda v, x: module.apply(v, x, INSTANCE))({"params": params}, x)
+    output = jax.jit(lambda v, x: module.apply(v, x, INSTANCE))({"params": params}, x)
 
     levels = {name: unit(x, params[name], int(name[3:])) for name in ORDERS[order]}
     (_, fused), *others = levels.items()
@@ -179,7 +178,7 @@ def test_attentions_come_in_the_order_of_the_fuses():
 def test_with_gamma_zero_nothing_changes_bit_for_bit():
     images = normal(2, 24, 20, 3).astype(np.float32)
     generator = ResNetGenerator(4, 1, pyramid=SPAP((2, 5)))
-    variables = quick_jit(generator.init)(jax.random.key(0), images)
+    variables = jax.jit(generator.init)(jax.random.key(0), images)
     assert variables["params"]["pyramid"]["gamma"] == 0
     plain = {k: v for k, v in variables["params"].items() if k != "pyramid"}
 
@@ -195,7 +194,7 @@ def test_with_gamma_zero_nothing_changes_bit_for_bit():
         forward(variables, generator), forward({"params": plain}, vanilla)
     )
     # With full optimisation XLA may sum a kernel's gradient in another order.
-    gradient = jax.jit(jax.grad(loss), static_argnums=1, compiler_options=QUICK)
+    gradient = jax.jit(jax.grad(loss), static_argnums=1)
     with_pyramid, without = gradient(variables["params"], generator), gradient(plain, vanilla)
     moving = with_pyramid.pop("pyramid")
     jax.tree.map(np.testing.assert_array_equal, with_pyramid, without)
@@ -210,14 +209,14 @@ def test_discriminators_have_aspp_behind_their_strided_layer(create):
     """With the residual connection it is the identity at first."""
     images = jnp.asarray(normal(2, 24, 24, 3), jnp.float32)
     aspp, plain = create(ASPP((3,), residual=True)), create(None)
-    variables = quick_jit(aspp.init)(jax.random.key(0), images)
+    variables = jax.jit(aspp.init)(jax.random.key(0), images)
     without = {
         kind: {name: x for name, x in tree.items() if name != "pyramid"}
         for kind, tree in variables.items()
     }
     added = variables["params"]["pyramid"]
     assert added["c1d1"]["conv"]["kernel"].shape[2:] == (8, 8) and "norm" not in added["c1d1"]
-    run, vanilla = (quick_jit(lambda v, d=d: d.apply(v, images).logits) for d in (aspp, plain))
+    run, vanilla = (jax.jit(lambda v, d=d: d.apply(v, images).logits) for d in (aspp, plain))
     np.testing.assert_array_equal(run(variables), vanilla(without))
     added["gamma"] = added["gamma"] + 0.5
     assert not np.array_equal(run(variables), vanilla(without))
@@ -245,12 +244,12 @@ def test_atrous_mean_equals_its_definition(x64, height, width):
 
 def test_spectral_pyramids_move_their_vectors_only_while_training():
     module, x = SPAP((2, 3), spectral=True), jnp.asarray(normal(2, 6, 6, 4), jnp.float32)
-    variables = quick_jit(lambda x: module.init(jax.random.key(0), x, INSTANCE))(x)
+    variables = jax.jit(lambda x: module.init(jax.random.key(0), x, INSTANCE))(x)
 
     def apply(variables, update_stats):
         return module.apply(variables, x, INSTANCE, update_stats, mutable=["spectral"])[1]
 
-    same, updated = (quick_jit(lambda v, t=t: apply(v, t))(variables) for t in (False, True))
+    same, updated = (jax.jit(lambda v, t=t: apply(v, t))(variables) for t in (False, True))
     for old, unchanged, new in zip(
         *map(jax.tree.leaves, (variables["spectral"], same, updated)), strict=True
     ):

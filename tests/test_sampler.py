@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from reference import quick_jit
 
 import ganattn
 from ganattn import data, methods
@@ -26,7 +25,7 @@ def workdir(tmp_path_factory):
     path = tmp_path_factory.mktemp("run")
     config = load(find("sndcgan"), "tiny")
     method = methods.create(config)
-    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.jit(method.create_state)(jax.random.key(0))
     average = jax.tree.map(lambda x: 0.5 * x + 0.1, state.ema)
     store = Checkpoints(path / "checkpoints")
     store.save(0, state.replace(ema=average), config)
@@ -103,7 +102,7 @@ def test_a_generator_without_attention(tmp_path, capsys):
         config.method.pyramid = "none"
     method = methods.create(config)
     store = Checkpoints(tmp_path / "checkpoints")
-    store.save(0, quick_jit(method.create_state)(jax.random.key(0)), config)
+    store.save(0, jax.jit(method.create_state)(jax.random.key(0)), config)
     store.close()
     for flags in (["--output", "x", "--heatmaps"], ["--attention-grid", "x.png"]):
         assert main(["sample", "--workdir", str(tmp_path), "--num", "2", *flags]) == 2

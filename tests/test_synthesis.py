@@ -4,7 +4,6 @@ import jax
 import numpy as np
 import pytest
 from PIL import Image
-from reference import quick_jit
 
 from ganattn import methods
 from ganattn.cli import main
@@ -24,7 +23,7 @@ def workdir(tmp_path_factory):
         config.method.width = 2
     method = methods.create(config)
     store = Checkpoints(path / "checkpoints")
-    store.save(0, quick_jit(method.create_state)(jax.random.key(0)), config)
+    store.save(0, jax.jit(method.create_state)(jax.random.key(0)), config)
     store.close()
     random = np.random.default_rng(0)
     for kind, high in (("labels", 4), ("instances", 3)):

@@ -186,8 +186,7 @@ def test_networks_equal_those_of_the_authors_code(golden_folder):
             outputs |= {f"{kind}_a": output.logits, f"{kind}_a_cam": output.extras["cam_logits"]}
         return outputs
 
-    options = {"xla_backend_optimization_level": 1}
-    outputs = jax.jit(apply, compiler_options=options)(variables, images)
+    outputs = jax.jit(apply)(variables, images)
     assert set(outputs) == set(expected) - {"a", "b"}
     for name, value in outputs.items():
         scale = np.abs(expected[name]).max()

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from ganattn.networks.ugatit import DECODER_NORMS, PROFILES, Discriminator, Gene
 from ganattn.optimizers import adam, linear_decay
 from ganattn.state import TrainState, Tree, split_networks
 
+TERMS = ("adversarial", "adversarial_cam", "cycle", "identity", "cam")  # of the generators
 DISCRIMINATORS = {
     "a": ("discriminator_global_a", "discriminator_local_a"),
     "b": ("discriminator_global_b", "discriminator_local_b"),
@@ -272,9 +273,7 @@ class UGATIT(TwoDomains):
         return penalty(False) + penalty(True) if self.networks[name].cam else penalty(False)
 
     def _generator_loss(self, outputs, generators, discriminators, spectral, real):
-        terms: dict[str, Any] = dict.fromkeys(
-            ("adversarial", "adversarial_cam", "cycle", "identity", "cam"), 0.0
-        )
+        terms = dict.fromkeys(TERMS, 0.0)
         new_spectral, adversarial = {}, losses.PENALIZABLE[self.adversarial].generator
         for domain, names in DISCRIMINATORS.items():
             for name in names:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import close, quick_jit
+from reference import close
 
 from ganattn import interop, methods
 from ganattn.config import find, load
@@ -83,7 +83,7 @@ def pictures_of(file, step):
 def test_networks_equal_the_authors(file, method, x64):
     variables = interop.from_authors("aggan", networks_of(file, "init"))
 
-    @quick_jit
+    @jax.jit
     def forward(variables, images):
         outputs, shown = {}, {}
         for direction in method.directions:
@@ -118,7 +118,7 @@ def training(file, method):
     with jax.enable_x64(True):
         variables = interop.from_authors("aggan", networks_of(file, "init"))
         state = method.create_state(jax.random.key(0), variables)
-        step = quick_jit(method.train_step)
+        step = jax.jit(method.train_step)
         states, metrics = [state], []
         for i in range(STEPS):
             state, values = step(state, pictures_of(file, i))
@@ -232,7 +232,7 @@ def test_parameter_counts(variant, attention):
 def test_initialization_is_the_authors():
     """A normal distribution cut off at two standard deviations is narrower by 12 %."""
     method = methods.create(config_of(attention_width=16, decoder_kernels=(3, 3, 7)))
-    params = quick_jit(lambda key: method.initialize("attention_a", key))(jax.random.key(0))
+    params = jax.jit(lambda key: method.initialize("attention_a", key))(jax.random.key(0))
     params = params["params"]
     for kernel in (params["stem"]["kernel"], params["block1"]["conv1"]["kernel"]):
         np.testing.assert_allclose(kernel.std(), 0.0176, rtol=0.05)
@@ -257,7 +257,7 @@ def test_the_papers_decoder_up_samples_first(x64):
         pads = ((margin, margin),) * 2 + ((0, 0),) * 2
         wide[name] = {**wide[name], "kernel": np.pad(wide[name]["kernel"], pads)}
 
-    @quick_jit
+    @jax.jit
     def maps(variables, wide, images):
         other = jax.tree.map(jnp.ones_like, wide["up1"])
         changed = {"params": {**wide, "up1": other}}

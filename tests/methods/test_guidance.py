@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import arrays_under, assert_equal, close, networks_of, nhwc, quick_jit, train_on
+from reference import arrays_under, assert_equal, close, networks_of, nhwc, train_on
 
 from ganattn import interop, memory, methods, parallel
 from ganattn.config import find, load
@@ -90,7 +90,7 @@ class Golden:
         if self.system == "guidance":
             fields["pool_size"] = 0
         self.method = method_of("", self.system, **fields)
-        self.step = quick_jit(self.method.train_step)
+        self.step = jax.jit(self.method.train_step)
 
     def start(self):
         variables = interop.from_authors(self.system, self.networks)
@@ -148,7 +148,7 @@ def test_maps_live_until_the_next_visit_through_a_checkpoint(golden, tmp_path):
         others = np.delete(maps, index[domain], 0)
         assert (others == 1).all() and maps[index[domain]].min() == 0
     # The map of the image is that of its translation by the discriminator of the other domain.
-    first = quick_jit(partial(first_translation, golden.method))
+    first = jax.jit(partial(first_translation, golden.method))
     _, expected = first(state.variables, 2 * batch["a"])
     np.testing.assert_allclose(buffer["a"][:1], expected, rtol=1e-9)
 
@@ -212,7 +212,7 @@ def test_discriminators_equal_the_authors(
     file = np.load(golden_folder / "cyclegan_networks.npz")
     arrays = arrays_under(file, f"{name}/state/", dtype)
     (variables,) = interop.from_authors("guidance", {"D_A": arrays}).values()
-    output = quick_jit(network.apply)(variables, nhwc(file["input"]).astype(dtype))
+    output = jax.jit(network.apply)(variables, nhwc(file["input"]).astype(dtype))
     attention = output.heatmap
     close(output.logits, nhwc(file[f"{name}/output{suffix}"]), tolerance)
     # Their code scales a batch by its common extremes; it is written for batches of one image. The
@@ -241,7 +241,7 @@ def test_translation_gives_the_map_that_guided_it(golden_folder):
     variables = interop.from_authors("guidance", networks)
     images = nhwc(file["step0/real_A"])
     inputs = {"image": images}
-    output = quick_jit(method.generate)(variables, inputs)
+    output = jax.jit(method.generate)(variables, inputs)
     close(output.heatmap, nhwc(file["step0/attention_A"]), 1e-5)
     generator = method.networks["generator_a2b"]
     expected = generator.apply(variables["generator_a2b"], images * (1 + output.heatmap))
@@ -256,16 +256,16 @@ def test_translation_gives_the_map_that_guided_it(golden_folder):
 
 def test_the_discriminator_guides_a_new_image_on_request():
     constant, guided = (method_of(f"tiny,buffer{v}") for v in ("", ",discriminator_guided"))
-    variables = quick_jit(constant.create_state)(jax.random.key(0)).variables
+    variables = jax.jit(constant.create_state)(jax.random.key(0)).variables
     inputs = {"image": batches(1, 2, np.float32)[0]["a"]}
-    first, attention = quick_jit(partial(first_translation, constant))(
+    first, attention = jax.jit(partial(first_translation, constant))(
         variables, 1.5 * inputs["image"]
     )
     alone = {"generator_a2b": variables["generator_a2b"]}
-    output = quick_jit(constant.generate)(alone, inputs)
+    output = jax.jit(constant.generate)(alone, inputs)
     assert output.heatmap is None and constant.networks_for("a2b") == ("generator_a2b",)
     np.testing.assert_allclose(output.images, first, atol=1e-5)
-    output = quick_jit(guided.generate)(variables, inputs)
+    output = jax.jit(guided.generate)(variables, inputs)
     np.testing.assert_allclose(output.heatmap, enlarge(attention, 32, 32), atol=1e-4)
     assert guided.networks_for("a2b") == ("generator_a2b", "discriminator_b")
     with pytest.raises(ConfigError, match="discriminator_b needs its weights"):

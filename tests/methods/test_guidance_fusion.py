@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import arrays_under, close, networks_of, nhwc, quick_jit
+from reference import arrays_under, close, networks_of, nhwc
 
 from ganattn import interop, methods
 from ganattn.config import find, load
@@ -64,7 +64,7 @@ def test_steps_equal_the_authors(golden):
     for theirs, ours in UPSAMPLERS.items():
         variables[ours]["params"]["upsampler"] = upsampler_of(golden, f"init/{theirs}/", 2)
     method = method_of("f2", **interop.method_fields("guidance", networks), **FIELDS)
-    state, step = method.create_state(jax.random.key(0), variables), quick_jit(method.train_step)
+    state, step = method.create_state(jax.random.key(0), variables), jax.jit(method.train_step)
     for i in range(3):
         batch = {d: nhwc(golden[f"step{i}/real_{d.upper()}"]).astype(float) for d in "ab"}
         index = golden[f"step{i}/index"]
@@ -105,7 +105,7 @@ def test_every_stage_of_fusion_equals_the_authors(golden):
             for name, (network, upsampler) in networks.items()
         }
 
-    output = quick_jit(images)(nhwc(golden["forward/image"]), nhwc(golden["forward/map"]))
+    output = jax.jit(images)(nhwc(golden["forward/image"]), nhwc(golden["forward/map"]))
     for name, image in output.items():
         close(image, nhwc(golden[f"forward/{name}"]), 1e-9, name)
 
@@ -138,7 +138,7 @@ def test_later_fusion_multiplies_what_the_next_layer_takes(stage, following):
     random = np.random.default_rng(0)
     images = random.uniform(-1, 1, (2, 16, 32, 3)).astype(np.float32)
     maps = random.uniform(0, 1, (2, 2, 4, 1)).astype(np.float32)
-    variables = quick_jit(generator.init)(jax.random.key(0), images)
+    variables = jax.jit(generator.init)(jax.random.key(0), images)
 
     def multiply(function, arguments, keywords, context):
         if context.module.name != following:
@@ -152,6 +152,6 @@ def test_later_fusion_multiplies_what_the_next_layer_takes(stage, following):
         guided = generator.apply(variables, images, attention=maps).images
         return expected, guided, generator.apply(variables, images).images
 
-    expected, guided, plain = quick_jit(apply)(variables)
+    expected, guided, plain = jax.jit(apply)(variables)
     np.testing.assert_allclose(guided, expected, rtol=1e-4, atol=1e-5)
     assert np.abs(guided - plain).max() > 1e-3

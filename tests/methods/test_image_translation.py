@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import assert_equal, check_steps, close, networks_of, nhwc, quick_jit
+from reference import assert_equal, check_steps, close, networks_of, nhwc
 
 from ganattn import interop, methods, parallel
 from ganattn.config import find, load
@@ -179,7 +179,7 @@ def test_translation_has_dropout_and_statistics_of_the_image(system, fields):
     variables[name]["batch_stats"] = jax.tree.map(np.abs, variables[name]["batch_stats"])
     images = random.uniform(-1, 1, (2, method.image_size, method.image_size, 3))
 
-    @quick_jit
+    @jax.jit
     def run(variables, images):
         network, inputs = method.networks[name], {"image": images}
         return [

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import close, networks_of, nhwc, pictures_of, quick_jit
+from reference import close, networks_of, nhwc, pictures_of
 
 from ganattn import interop, methods
 from ganattn.config import find, load
@@ -73,8 +73,8 @@ def variables_of(file, dtype=np.float64):
 
 def test_encoders_and_discriminators_equal_the_authors(file, method, x64):
     variables, images = variables_of(file), pictures_of(file, 0)
-    encode = quick_jit(partial(method.networks["generator_a"].apply, method="encode"))
-    discriminate = quick_jit(method.networks["discriminator_a"].apply)
+    encode = jax.jit(partial(method.networks["generator_a"].apply, method="encode"))
+    discriminate = jax.jit(method.networks["discriminator_a"].apply)
     for domain, image in images.items():
         content, style = encode(variables[f"generator_{domain}"], image)
         close(content, nhwc(file[f"forward/gen_{domain}/content"]), 1e-9)
@@ -88,7 +88,7 @@ def test_encoders_and_discriminators_equal_the_authors(file, method, x64):
 
 def test_the_mlp_and_the_reconstruction_equal_the_authors(file, method, x64):
     variables, image = variables_of(file), pictures_of(file, 0)["a"]
-    reconstruct = quick_jit(method.networks["generator_a"].apply)
+    reconstruct = jax.jit(method.networks["generator_a"].apply)
     images = reconstruct(variables["generator_a"], image).images
     close(images, nhwc(file["forward/gen_a/reconstruction"]), 1e-9)
     code = file["forward/style_b"][..., 0, 0].astype(np.float64)
@@ -103,7 +103,7 @@ def test_translations_equal_the_authors(file, method, x64, direction):
     """With a style code in any of the accepted shapes, and with the style of an example."""
     variables, images = variables_of(file), pictures_of(file, 0)
     source, target = direction.split("2")
-    generate = quick_jit(lambda v, x: method.generate(v, x, direction))
+    generate = jax.jit(lambda v, x: method.generate(v, x, direction))
     code = file[f"forward/style_{target}"].astype(np.float64)
     expected = nhwc(file[f"forward/{source}{target}/random"])
     for style in (code, nhwc(code), code[..., 0, 0]):
@@ -123,7 +123,7 @@ def draws_of(file, step):
 
 def test_steps_equal_the_authors(file, method, x64):
     state = method.create_state(jax.random.key(0), variables_of(file))
-    step = quick_jit(method.train_step)
+    step = jax.jit(method.train_step)
     for i in range(3):
         state, metrics = step(state, pictures_of(file, i), draws_of(file, i))
         assert metrics.keys() == TERMS.keys()
@@ -161,7 +161,7 @@ def test_gradients_and_fakes_equal_the_authors(file, method, x64):
         return dict(gradients)
 
     state = method.create_state(jax.random.key(0), variables)
-    theirs = interop.to_authors("munit", quick_jit(record)(state, real, nested))
+    theirs = interop.to_authors("munit", jax.jit(record)(state, real, nested))
     names = [name for name in file.files if name.startswith("grad0/")]
     assert len(names) == 5
     for name in names:
@@ -222,7 +222,7 @@ def test_parameter_counts():
 def test_initialization_is_the_authors():
     method = methods.create(config_of(width=16, discriminator_width=16, mlp_width=64))
     names = ("generator_a", "discriminator_b")
-    initialize = quick_jit(lambda key: [method.initialize(name, key) for name in names])
+    initialize = jax.jit(lambda key: [method.initialize(name, key) for name in names])
     variables = initialize(jax.random.key(0))
     generator, discriminator = (x["params"] for x in variables)
     for path in ("content_encoder/down2", "style_encoder/down4", "decoder/up1", "mlp/output"):
@@ -243,13 +243,13 @@ def tiny():
     """(method, variables, images) of the smallest form."""
     method = methods.create(config_of("tiny"))
     images = np.random.default_rng(0).uniform(-1, 1, (2, 3, 32, 32, 3)).astype(np.float32)
-    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
+    variables = jax.jit(method.create_state)(jax.random.key(0)).variables
     return method, variables, dict(zip("ab", images, strict=True))
 
 
 def test_a_drawn_style_belongs_to_its_example_whatever_the_batch(tiny):
     method, variables, images = tiny
-    draw = quick_jit(lambda v, x, key: method.generate(v, {"image": x}, "b2a", key))
+    draw = jax.jit(lambda v, x, key: method.generate(v, {"image": x}, "b2a", key))
     three = draw(variables, images["b"], jax.random.key(7))
     two = draw(variables, images["b"][:2], jax.random.key(7))
     np.testing.assert_array_equal(three.extras["style"][:2], two.extras["style"])
@@ -288,7 +288,7 @@ def test_inputs_and_networks_of_a_direction(tiny):
 
 def test_panels(tiny):
     method, variables, images = tiny
-    figures = quick_jit(method.panels)(variables, images, jax.random.key(0))
+    figures = jax.jit(method.panels)(variables, images, jax.random.key(0))
     assert list(figures) == ["a2b", "b2a"]
     expected = "source, reconstruction, style 1, style 2, style 3, example, guided, cycle"
     assert ", ".join(figures["a2b"]) == expected
@@ -345,7 +345,7 @@ def test_the_perceptual_loss_equals_the_authors(file, vgg16, x64, monkeypatch):
         value = invariant_perceptual_distance(network, variables, image, target)
         return value, network.apply(variables, image)
 
-    compute = quick_jit(jax.value_and_grad(loss, has_aux=True))
+    compute = jax.jit(jax.value_and_grad(loss, has_aux=True))
     (value, features), gradient = compute(image, variables)
     close(features, nhwc(file["perceptual/features"]), 1e-6)  # stored as float32
     close(value, file["perceptual/loss"], 1e-9)

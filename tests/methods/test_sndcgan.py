@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import QUICK, quick_jit
 from test_contract import run as run_contract
 
 from ganattn import data, latents, methods, parallel
@@ -89,8 +88,8 @@ def test_until_the_start_spap_is_the_plain_generator_bit_for_bit(states):
         ]
         return [each.images for each in both]
 
-    ours = quick_jit(functools.partial(make, spap))(variables)
-    theirs = quick_jit(functools.partial(make, vanilla))(plain)
+    ours = jax.jit(functools.partial(make, spap))(variables)
+    theirs = jax.jit(functools.partial(make, vanilla))(plain)
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -183,7 +182,7 @@ def test_given_draws_equal_drawn_ones():
         name: method.latents(method.examples.keys(jax.random.fold_in(rng, i), 8))
         for i, name in enumerate(names)
     }
-    step = quick_jit(method.train_step)
+    step = jax.jit(method.train_step)
     drawn, metrics = step(state, {"image": images})
     given, given_metrics = step(state, {"image": images}, draws)
     jax.tree.map(np.testing.assert_array_equal, given.variables, drawn.variables)
@@ -195,7 +194,7 @@ def test_given_draws_equal_drawn_ones():
 
 def test_rng_draws_what_is_not_given():
     method = methods.create(configure())
-    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
+    variables = jax.jit(method.create_state)(jax.random.key(0)).variables
     keys = jax.random.split(jax.random.key(1), 3)
     output = method.generate(variables, {}, rng=keys)
     assert list(output.attention) == ["c3d1", "c1d1"] and output.heatmap is not None
@@ -214,15 +213,13 @@ def test_rng_draws_what_is_not_given():
 def one_step(method, devices=None):
     """(state before, after) a step on 32 images."""
     mesh = parallel.create_mesh(jax.devices()[: devices or 1])
-    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.jit(method.create_state)(jax.random.key(0))
     state = jax.device_put(state, parallel.replicated(mesh))
     images = np.random.default_rng(1).uniform(-1, 1, (32, 2, 2, 3)).astype(np.float32)
     before = jax.device_get((state.variables, state.opt_state))
-    step, batch = quick_jit(method.train_step), {"image": images}
+    step, batch = jax.jit(method.train_step), {"image": images}
     if devices:
-        mapped = parallel.map_step(method.mapped().train_step, mesh, "shard_map")
-        batch = mapped.place(batch)
-        step = mapped.function.lower(state, batch).compile(compiler_options=QUICK)
+        step = parallel.map_step(method.mapped().train_step, mesh, "shard_map")
     new, _ = step(state, batch)
     return before, jax.device_get((new.variables, new.opt_state)), new.ema
 
@@ -265,7 +262,7 @@ def test_ten_steps_on_eight_devices_equal_one(x64):
         return jax.device_get((state.variables, metrics))
 
     create = lambda g: found.method.create_state(jax.random.key(0), g)  # noqa: E731
-    one = train(quick_jit(found.method.train_step), create(found.given))
+    one = train(jax.jit(found.method.train_step), create(found.given))
     eight = train(found.step, parallel.replicate(create, parallel.create_mesh())(found.given))
     for name, value in one[1].items():
         np.testing.assert_allclose(eight[1][name], value, 1e-5, err_msg=name)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import arrays_under, close, nhwc, quick_jit
+from reference import arrays_under, close, nhwc
 
 from ganattn import interop, methods
 from ganattn.config import find, load
@@ -49,13 +49,13 @@ def test_forward_equals_the_authors(golden):
     file, method = golden
     variables = interop.from_authors("dagan", networks_of(file, np.float32))
     maps = {name: nhwc(file[f"forward/{name}"]) for name in ("label", "instance")}
-    output = quick_jit(method.generate)(variables, maps)
+    output = jax.jit(method.generate)(variables, maps)
     close(output.images, nhwc(file["forward/G_eval"]), 1e-5)
     assert list(output.attention) == ["channel", "spatial"]
     assert output.heatmap.shape == (2, 64, 64, 1)
     assert output.attention["channel"].shape == (2, 1, method.networks["generator"].width, 1)
     pair = np.concatenate([nhwc(file["forward/semantics"]), nhwc(file["forward/image"])], -1)
-    result = quick_jit(method.networks["discriminator"].apply)(variables["discriminator"], pair)
+    result = jax.jit(method.networks["discriminator"].apply)(variables["discriminator"], pair)
     for scale, (logits, features) in enumerate(zip(result.logits, result.features, strict=True)):
         for layer, values in enumerate([*features, logits]):
             close(values, nhwc(file[f"forward/D_eval/{scale}/{layer}"]), 1e-5)
@@ -66,7 +66,7 @@ def test_a_step_equals_the_authors(golden, x64):
     variables = interop.from_authors("dagan", networks_of(file, np.float64))
     state = method.create_state(jax.random.key(0), variables)
     batch = {name: nhwc(file[f"step0/{name}"]) for name in ("label", "instance", "image")}
-    state, metrics = quick_jit(method.train_step)(state, batch)
+    state, metrics = jax.jit(method.train_step)(state, batch)
     for ours, (theirs, weight) in TERMS.items():
         close(weight * metrics[ours], file[f"step0/{theirs}"], 1e-9, ours)
     trained = interop.to_authors("dagan", state.variables)
@@ -173,7 +173,7 @@ def test_variants_step_and_synthesize(variant, fields):
 def gaugan():
     """A small GauGAN, its state, and a batch."""
     method = method_of("spade", "tiny,gaugan", use_instances=False, latent_size=3)
-    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.jit(method.create_state)(jax.random.key(0))
     random = np.random.default_rng(0)
     batch = {
         "label": random.integers(0, 4, (2, 32, 32, 1), np.int32),
@@ -190,7 +190,7 @@ def test_given_draws_equal_drawn_ones(gaugan):
         keys = method.examples.keys(jax.random.fold_in(rng, number), 2)
         noise = jnp.stack([jax.random.normal(key, (3,)) for key in keys])
         draws[f"{group}/style_noise"] = noise
-    step = quick_jit(method.train_step)
+    step = jax.jit(method.train_step)
     drawn, metrics = step(state, batch)
     given, given_metrics = step(state, batch, draws)
     jax.tree.map(np.testing.assert_array_equal, given.variables, drawn.variables)
@@ -206,7 +206,7 @@ def test_a_style_is_an_image_or_a_code_or_drawn_or_the_mean(gaugan):
     start = jax.tree.map(lambda x: 100 * x, variables["generator"]["params"]["start"])
     params = {**variables["generator"]["params"], "start": start}
     variables = {**variables, "generator": {**variables["generator"], "params": params}}
-    apply = quick_jit(method.generate)
+    apply = jax.jit(method.generate)
 
     def generate(style=None, rng=None, variables=variables):
         inputs = {"label": label} if style is None else {"label": label, "style": style}
@@ -254,21 +254,21 @@ def test_the_style_of_an_example_is_sampled_as_the_authors_do(golden_folder, mon
         methods_and_rngs = (mean, None), (sampled, None), (sampled, rng)
         return [m._style(variables, inputs, r, image.dtype) for m, r in methods_and_rngs]
 
-    expected, fixed, drawn = quick_jit(styles)(two, jax.random.key(1))
+    expected, fixed, drawn = jax.jit(styles)(two, jax.random.key(1))
     close(expected, np.repeat(file["mean"], 2, 0), 1e-9)
     np.testing.assert_array_equal(fixed[0], fixed[1])
     assert min(np.abs(drawn[0] - x).max() for x in (drawn[1], fixed[0], expected[0])) > 0.1
     monkeypatch.setattr(jax.random, "normal", lambda *_: jnp.asarray(file["noise"]))
-    output = quick_jit(sampled.generate)(variables, inputs)
+    output = jax.jit(sampled.generate)(variables, inputs)
     close(output.images, nhwc(file["fake"]), 1e-9)
 
 
 def test_id_255_is_the_last_class_where_there_is_one_for_it():
     method = method_of("spade", "tiny", use_instances=False, use_dontcare=True)
     assert method.inputs()["label"] == ("ids", (32, 32, 1), False, 32, 5, True)
-    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
+    variables = jax.jit(method.create_state)(jax.random.key(0)).variables
     label = np.random.default_rng(0).integers(0, 5, (1, 32, 32, 1), np.int32)
-    generate = quick_jit(method.generate)
+    generate = jax.jit(method.generate)
     one = generate(variables, {"label": label}).images
     other = generate(variables, {"label": np.where(label == 4, 255, label)}).images
     np.testing.assert_array_equal(one, other)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import assert_equal, in_float64, quick_jit
+from reference import assert_equal, in_float64
 
 from ganattn import methods, parallel
 from ganattn.config import find, from_dict, load, to_dict
@@ -44,7 +44,7 @@ def parts(tree):
 
 def states(method, count, state, size=2):
     """(state, metrics) after each of `count` steps."""
-    step, after = quick_jit(method.train_step), []
+    step, after = jax.jit(method.train_step), []
     for batch in batches(count, size):
         state, metrics = step(state, batch)
         after.append((state, metrics))
@@ -154,9 +154,9 @@ def test_earlier_configs_build_what_they_built(name, variant):
 
 def test_translation_gives_every_fuse_and_the_last():
     method = method_of("tiny,fine_to_coarse", width=2)
-    variables = quick_jit(method.create_state)(jax.random.key(0)).variables
+    variables = jax.jit(method.create_state)(jax.random.key(0)).variables
     images = batches(1, 2)[0]["a"].astype(np.float32)
-    output = quick_jit(method.generate)(variables, {"image": images})
+    output = jax.jit(method.generate)(variables, {"image": images})
     assert list(output.attention) == ["c3d1", "c3d6", "c3d12", "c3d18"]
     for attention in output.attention.values():
         assert attention.shape == (2, 16, 16, 1) and 0 < attention.min() < attention.max() < 1

@@ -4,7 +4,7 @@ import jax
 import jax.export
 import numpy as np
 import pytest
-from reference import arrays_under, close, nhwc, quick_jit
+from reference import arrays_under, close, nhwc
 
 from ganattn import Translator, interop, methods
 from ganattn.config import find, load
@@ -51,7 +51,7 @@ def test_translations_equal_the_authors(case, variant, golden_folder, monkeypatc
         image = nhwc(file[f"real_{source}"]).astype(float)
         inputs = {"image": np.concatenate([image, image[:, ::-1]])}
         used = {name: variables[name] for name in method.networks_for(direction)}
-        generate = quick_jit(lambda v, x, d=direction: method.generate(v, x, d))
+        generate = jax.jit(lambda v, x, d=direction: method.generate(v, x, d))
         expected = nhwc(file[f"{variant}{'/' * bool(variant)}fake_{target}"])
         stride = image_size // expected.shape[1]
         close(generate(used, inputs).images[:1, ::stride, ::stride], expected, 1e-12)
@@ -63,7 +63,7 @@ def translator():
     """pix2pix with dropout in one level, and weights that show it."""
     sizes = {"image_size": 64, "num_downs": 6, "width": 1}
     method, config = method_of("pix2pix", "tiny", **sizes)
-    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.jit(method.create_state)(jax.random.key(0))
     variables = jax.tree.map(lambda x: 10 * x, state.variables)
     return Translator(method, variables, config)
 
@@ -84,7 +84,7 @@ def test_dropout_depends_on_the_seed_and_the_image_alone(translator, images):
 
 def test_dropout_of_a_batch_is_one_mask_without_rng_and_one_each_with_it(translator):
     method, inputs = translator.method, {"image": np.ones((2, 64, 64, 3), np.float32)}
-    generate = quick_jit(method.generate)
+    generate = jax.jit(method.generate)
     fixed = generate(translator.variables, inputs).images
     np.testing.assert_array_equal(fixed[0], fixed[1])
     drawn = generate(translator.variables, inputs, rng=jax.random.key(0)).images

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import quick_jit
 
 from ganattn import interop, methods
 from ganattn.config import find, load
@@ -178,8 +177,8 @@ def test_variants_train_and_translate(variant):
     ):
         assert ("attention" in state.variables[network]["params"]) == has_cam
     generator = method.networks["generator_a2b"]
-    variables = quick_jit(generator.init)(jax.random.key(0), batch["a"])
-    generate = quick_jit(method.generate)
+    variables = jax.jit(generator.init)(jax.random.key(0), batch["a"])
+    generate = jax.jit(method.generate)
     output = generate({"generator_a2b": variables}, {"image": batch["a"]})
     assert np.isfinite(output.images).all() and np.std(output.images) > 0
     assert set(output.attention) == ({"cam"} if config.method.cam_generator else set())
@@ -218,9 +217,9 @@ def test_remat_changes_memory_not_numbers(x64):
     image = random_images(1, np.float64)["a"]
     for variant in ("tiny", "tiny,remat"):
         generator = methods.create(config_of(variant)).networks["generator_a2b"]
-        variables = quick_jit(generator.init)(jax.random.key(0), image)
+        variables = jax.jit(generator.init)(jax.random.key(0), image)
         variables = jax.tree.map(lambda x: x.astype(jnp.float64), variables)
-        loss = quick_jit(jax.grad(lambda v, g=generator: jnp.abs(g.apply(v, image).images).mean()))
+        loss = jax.jit(jax.grad(lambda v, g=generator: jnp.abs(g.apply(v, image).images).mean()))
         results.append(loss(variables))
     for one, other in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-14)
@@ -241,7 +240,7 @@ def test_rho_is_kept_inside_its_bounds():
     config = config_of("tiny")
     config.optimizer.update(learning_rate=0.5, decay_start_step=-1)
     method = methods.create(config)
-    state = quick_jit(method.create_state)(jax.random.key(0))
+    state = jax.jit(method.create_state)(jax.random.key(0))
     names = method.groups["generator"]
     trained, carried = split_networks(state.variables, names)
     values = []

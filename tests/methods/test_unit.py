@@ -45,10 +45,6 @@ def config_of(variant="", **fields):
     return config
 
 
-def compiled(function):
-    return jax.jit(function, compiler_options={"xla_backend_optimization_level": 1})
-
-
 def named(file, key):
     return dict(zip(file[f"{key}_names"].tolist(), file[key].tolist(), strict=True))
 
@@ -99,7 +95,7 @@ def test_networks_equal_the_authors(file, method, x64):
             outputs[source + target] = out, fake.images, scales.logits
         return outputs, figures
 
-    outputs, figures = compiled(forward)(variables, images, noise_of(file, 0))
+    outputs, figures = jax.jit(forward)(variables, images, noise_of(file, 0))
     for direction, (out, fake, scales) in outputs.items():
         source, target = direction
         close(out.images, nhwc(file[f"forward/{direction}/image"]), 1e-9)
@@ -130,7 +126,7 @@ def test_steps_equal_the_authors(file, method, x64):
     def train(state, batch, draws):
         return *Recorder(**fields).train_step(state, batch, draws), dict(gradients)
 
-    step, state = compiled(train), method.create_state(jax.random.key(0), variables_of(file))
+    step, state = jax.jit(train), method.create_state(jax.random.key(0), variables_of(file))
     for i in range(named(file, "meta")["steps"]):
         state, metrics, new = step(state, pictures_of(file, i), noise_of(file, i))
         if i == 0:
