@@ -23,6 +23,6 @@ stage 1 structure pytest -q tests/test_structure.py
 stage 2 lint ruff check --quiet
 stage 3 format ruff format --check --quiet
 stage 4 types mypy --no-error-summary
-# Tests spend most of their time compiling, on one core. A group shares compiled programs and has one
-# worker; in the order of the files the long ones come first.
-stage 5 tests pytest -q -n 2 --dist loadgroup --no-loadscope-reorder "$@"
+# Tests spend most of their time compiling, on one core. A file or class shares compiled programs and
+# has one worker; in the order of the files the long ones come first.
+stage 5 tests pytest -q -n 2 --dist loadscope --no-loadscope-reorder "$@"

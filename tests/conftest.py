@@ -27,15 +27,6 @@ jax.config.update(
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
-def pytest_collection_modifyitems(items):
-    """Groups tests that share compiled programs: those of a file, in the contract of a config."""
-    for item in items:
-        parts = [item.path.stem]
-        if item.path.stem == "test_contract":
-            parts.append(item.callspec.params["name"])
-        item.add_marker(pytest.mark.xdist_group("-".join(parts)))
-
-
 @pytest.fixture
 def x64():
     """float64 inside one test."""

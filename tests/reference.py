@@ -74,22 +74,26 @@ def in_float64(method):
 def filled(method, dtype=np.float64):
     """{network: collections} of the networks' shapes, drawn by numpy: initializing compiles longer.
 
-    Statistics and vectors have their usual scale.
+    Statistics and vectors have their usual scale; gates are closed, biases are 0.
     """
     random = np.random.default_rng(0)
     positive = {"batch_stats": (0.5, 1.5), "rho": (0.2, 0.8)}
 
-    def draw(collection, leaf):
+    def draw(collection, path, leaf):
+        if collection == "params" and leaf.ndim < 2:
+            return np.full(leaf.shape, leaf.ndim == 1 and path[-1].key in ("gamma", "scale"))
         if collection in positive:
             return random.uniform(*positive[collection], leaf.shape)
         values = random.normal(size=leaf.shape)
         if collection == "spectral":
             return values / np.linalg.norm(values)
-        return values * (0.3 if leaf.ndim < 2 else np.prod(leaf.shape[:-1]) ** -0.5)
+        return values * np.prod(leaf.shape[:-1]) ** -0.5
 
     return {
         name: {
-            collection: jax.tree.map(lambda x, c=collection: draw(c, x).astype(dtype), tree)
+            collection: jax.tree.map_with_path(
+                lambda path, leaf, c=collection: draw(c, path, leaf).astype(dtype), tree
+            )
             for collection, tree in method.shapes(name).items()
         }
         for name in method.networks
