@@ -80,7 +80,8 @@ def start(workdir, code, devices=None):
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "JAX_ENABLE_X64": str(jax.config.jax_enable_x64),
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices or jax.device_count()}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count="
+        f"{devices or jax.device_count()}",
         "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir or "",
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "PYTHONPATH": str(Path(__file__).parent.parent),
