@@ -4,6 +4,7 @@ The format is the zip archive of torch 1.6 and later: a pickle that refers to ea
 and the storages beside it.
 """
 
+import math
 import os
 import pickle
 import zipfile
@@ -46,7 +47,8 @@ def _value(value: Any, arrays: list[np.ndarray]) -> bytes:
     kind = f"ctorch\n{_STORAGES[array.dtype]}\n".encode()
     storage = _plain("storage") + kind + _plain(str(len(arrays))) + _plain("cpu")
     storage = b"(" + storage + _plain(array.size) + b"tQ"
-    strides = tuple(stride // array.itemsize for stride in array.strides)
+    # Not array.strides, which are arbitrary along axes of length 1.
+    strides = tuple(math.prod(array.shape[i + 1 :]) for i in range(array.ndim))
     view = _plain(0) + _plain(array.shape) + _plain(strides)
     hooks = b"ccollections\nOrderedDict\n)R"
     arrays.append(array)
