@@ -319,7 +319,7 @@ def test_writes_what_it_reads(tmp_path):
     numbers = np.arange(6).reshape(2, 3)
     kinds = {str(i): numbers.astype(kind) for i, kind in enumerate(torch_files.DTYPES.values())}
     shapes = {"turned": numbers.T, "scalar": np.int64(7), "empty": np.zeros((2, 0), ">f4")}
-    shapes["flipped"] = numbers[..., None][..., ::-1]  # of length 1, with a negative stride
+    shapes["flipped"] = numbers.reshape(2, 3, 1)[..., ::-1]  # a negative stride, of length 1
     write_torch(tmp_path / "x.pt", {"kinds": kinds, "deep": {"shapes": shapes}})
     found = read_torch(tmp_path / "x.pt")
     for name, array in {**kinds, **shapes}.items():
