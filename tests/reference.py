@@ -8,6 +8,9 @@ import numpy as np
 
 from ganattn import interop, parallel
 
+# What XLA does by default; all else in the tests is compiled without optimization.
+OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
+
 
 def waves(side):
     """The images of tests/golden/metrics/make.py."""

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import filled
+from reference import OPTIMIZED, filled
 
 from ganattn import data, methods, parallel
 from ganattn.config import folder, from_dict, load, to_dict
@@ -27,8 +27,6 @@ CONFIGS = {path.stem: path for path in sorted(folder().glob("*.py"))}
 STEPS = 3
 DEVICES = 8
 EMA_DECAY, EMA_START = 0.5, 1
-# What XLA does by default; all else in the tests is compiled without optimization.
-OPTIMIZED = {"xla_backend_optimization_level": 3, "xla_cpu_use_fusion_emitters": True}
 
 
 def tiny(name):

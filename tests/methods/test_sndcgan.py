@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from reference import assert_equal
-from test_contract import OPTIMIZED
+from reference import OPTIMIZED, assert_equal
 from test_contract import run as run_contract
 
 from ganattn import data, latents, methods, parallel
