@@ -44,9 +44,11 @@ PAPER = {
     "spap_cyclegan": ("cityscapes",),
     "ugatit": ("", "light"),
 }
+# Their steps have branches (jax.lax.cond), whose memory is not counted.
+BRANCHING = ("aggan", "cartoongan", "drit")
 UTILIZATION = 0.4  # assumed: the part of a chip's peak that convolutions reach
 USABLE = 0.9  # assumed: the part of a chip's memory that arrays may fill
-COUNTED = (1, 2)  # batches a chip at which operations are counted
+COUNTED = (2, 4)  # batches a chip at which operations are counted; DRIT takes even ones
 WEIGHED = (16, 32)  # and at which memory is: images, not the optimizer, take most of it
 IMAGES_PER_CORE = 525  # measured, see BENCHMARKS.md: 1,050 a second of 256 px on two cores
 
@@ -188,7 +190,7 @@ def analyze(config: ConfigDict, name: str) -> Costs:
         for collection in state.variables[network]
         if collection in TRAINED
     )
-    files = [x.shape[1:3] for x in batches[1].values() if x.ndim == 4]
+    files = [x.shape[1:3] for x in batches[COUNTED[0]].values() if x.ndim == 4]
     height, width = files[0]
     return Costs(
         name,
@@ -286,8 +288,8 @@ def fill(text: str, tables: Mapping[str, str]) -> str:
 
 
 def configs() -> list[str]:
-    """NAME[:VARIANT] of every config file at its paper's size."""
-    stems = sorted(path.stem for path in configuration.folder().glob("*.py"))
+    """NAME[:VARIANT] of every config file at its paper's size, without those of `BRANCHING`."""
+    stems = sorted({path.stem for path in configuration.folder().glob("*.py")} - {*BRANCHING})
     return [f"{stem}:{v}".strip(":") for stem in stems for v in PAPER.get(stem, ("",))]
 
 
